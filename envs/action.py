@@ -1,0 +1,132 @@
+"""The action codec: four integers in, a decision out, and back.
+
+``MultiDiscrete([39, K + 1, S, M])``:
+
+| part | value | meaning |
+| --- | --- | --- |
+| scale | 0..38 | add -19..+19 instances (an offset where the policy states an absolute want) |
+| launch specification | 0 | keep |
+| | 1..K | the candidate of this rank by current price per unit of capacity (``price``), or of this index (``fixed``) |
+| spot | 0..S-1 | spot share of the fleet, 0 to 100 % |
+| policy | 0..M-1 | entry of the scaling-policy menu |
+
+These are the five verbs scale_up, scale_down, change_instance_type, adjust_spot_percentage and modify_scaling_policy.
+"""
+
+from typing import Final
+
+import numpy as np
+from gymnasium.spaces import MultiDiscrete
+from numpy.typing import NDArray
+
+from envs.settings import TaskSettings
+from telemetry.compiled import compiled
+
+MAX_SCALE: Final = 19
+KEEP: Final = 0
+
+
+def action_space(task: TaskSettings) -> MultiDiscrete:
+    """Return the action space of a task."""
+    return MultiDiscrete([2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu)])
+
+
+@compiled
+def unit_price(reading: np.void, spec: int, spot_fraction: float) -> float:
+    """Return what a candidate costs per request per second at a spot share, USD per hour."""
+    spot = reading.candidate_spot_usd_per_hour[spec]
+    on_demand = reading.candidate_on_demand_usd_per_hour[spec]
+    return float((spot_fraction * spot + (1.0 - spot_fraction) * on_demand) / reading.candidate_capacity_rps[spec])
+
+
+@compiled
+def price_rank(reading: np.void, spec: int, spot_fraction: float, candidates: int, hysteresis: float) -> int:
+    """Return how many candidates are cheaper than one, the current one counting ``hysteresis`` cheaper."""
+    current = int(reading.spec)
+    own = unit_price(reading, spec, spot_fraction) * (1.0 - hysteresis if spec == current else 1.0)
+    cheaper = 0
+    for other in range(candidates):
+        price = unit_price(reading, other, spot_fraction) * (1.0 - hysteresis if other == current else 1.0)
+        if price < own or (price == own and other < spec):
+            cheaper += 1
+    return cheaper
+
+
+@compiled
+def decode_batch(
+    actions: NDArray[np.int64],
+    readings: NDArray[np.void],
+    decisions: NDArray[np.void],
+    candidates: int,
+    spot_levels: int,
+    by_price: bool,
+    hysteresis: float,
+) -> None:
+    """Write the decision of each action, [B, 4] integers inside the space."""
+    for index in range(actions.shape[0]):
+        reading, decision = readings[index], decisions[index]
+        decision.scale = actions[index, 0] - MAX_SCALE
+        decision.spot_fraction = actions[index, 2] / (spot_levels - 1)
+        decision.policy = actions[index, 3]
+        choice = actions[index, 1]
+        decision.spec = int(reading.spec)
+        if choice == KEEP:
+            continue
+        if not by_price:
+            decision.spec = choice - 1
+            continue
+        for spec in range(candidates):
+            if price_rank(reading, spec, decision.spot_fraction, candidates, hysteresis) == choice - 1:
+                decision.spec = spec
+
+
+def decode(
+    actions: NDArray[np.int64], readings: NDArray[np.void], decisions: NDArray[np.void], task: TaskSettings
+) -> None:
+    """Write the decisions that a batch of actions asks for.
+
+    Args:
+        actions: [B, 4] integers.
+        readings: [B] TELEMETRY records the actions answer to.
+        decisions: [B] DECISION records, overwritten.
+        task: Settings of the action.
+
+    Raises:
+        ValueError: An action outside the space, with its index, part and value.
+    """
+    sizes = np.array([2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu)])
+    if actions.shape != (len(readings), 4):
+        raise ValueError(f"actions have shape {actions.shape}; expected ({len(readings)}, 4)")
+    if (actions < 0).any() or (actions >= sizes).any():
+        index, part = np.argwhere((actions < 0) | (actions >= sizes))[0]
+        name = ("scale", "launch specification", "spot", "policy")[part]
+        raise ValueError(
+            f"action {index}: {name} is {actions[index, part]}; expected 0 to {sizes[part] - 1}"
+        )
+    decode_batch(
+        actions,
+        readings,
+        decisions,
+        len(task.candidates),
+        task.num_spot_levels,
+        task.candidate_order == "price",
+        task.rank_hysteresis,
+    )
+
+
+def encode_action(task: TaskSettings, *, scale: int, candidate: int, spot_percent: int, policy: int) -> NDArray[np.int64]:
+    """Return the action vector for readable values.
+
+    Args:
+        task: Settings of the action.
+        scale: -19..19.
+        candidate: 0 keeps; 1..K as in the space.
+        spot_percent: 0..100, a multiple of ``spot_step_percent``.
+        policy: Menu index.
+    """
+    action = np.array([scale + MAX_SCALE, candidate, spot_percent // task.spot_step_percent, policy], np.int64)
+    if not action_space(task).contains(action) or spot_percent % task.spot_step_percent:
+        raise ValueError(
+            f"no such action: scale {scale}, candidate {candidate}, spot {spot_percent} %, policy {policy}"
+        )
+    return action

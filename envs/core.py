@@ -1,0 +1,87 @@
+"""``fleetgym/AWSInfrastructure-v0``: one EC2 fleet behind a load balancer as a Gymnasium environment."""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.action import action_space
+from envs.episodes import Episodes
+from envs.rendering import render_text
+from envs.reward import infra_usd
+from envs.settings import EnvSettings
+from simulators.bank import Bank
+from simulators.records import OUTCOME
+
+Observation = NDArray[np.float32]
+Action = NDArray[np.int64]
+
+_COUNTS = ("bad_minutes", "launches", "launch_failures", "interruptions", "type_changes", "clamps")
+
+
+class InfrastructureEnv(gymnasium.Env[Observation, Action]):
+    """One fleet; a step is a decision every five minutes, an episode a day.
+
+    The action is described in ``envs.action``, the observation in ``envs.observation``, the reward in ``envs.reward``,
+    the world in docs/semantics.md. An episode is never terminated; it is truncated when its time is over.
+
+    Args:
+        settings: Task, worlds and episode length; defaults if None.
+        bank: World bank to play in; drawn from the settings if None.
+        render_mode: ``ansi`` or None.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+
+    def __init__(
+        self, settings: EnvSettings | None = None, *, bank: Bank | None = None, render_mode: str | None = None
+    ) -> None:
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode {render_mode!r} is not supported; expected 'ansi' or None")
+        self.settings = settings or EnvSettings()
+        self.render_mode = render_mode
+        self.episodes = Episodes(self.settings, 1, bank=bank)
+        self.action_space = action_space(self.settings.task)
+        self.observation_space = self.episodes.codec.space
+        self._seeded = False
+        self._first = np.zeros(1, np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start the next episode; with a seed, the first episode of that seed."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            own = seed if seed is not None else int(self.np_random.integers(2**62))
+            self.episodes.seed(np.array([own], np.uint64))
+            self._seeded = True
+        self.episodes.begin(self._first)
+        self.episodes.fleets.outcomes = np.zeros(1, OUTCOME)
+        return self.episodes.observe()[0], {}
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply one decision and play its minutes.
+
+        Raises:
+            ValueError: The action is outside the space; the message names part and value.
+            gymnasium.error.ResetNeeded: The episode is over, or none has begun.
+        """
+        if not self._seeded or self.episodes.truncated[0]:
+            raise gymnasium.error.ResetNeeded("the episode is over or has not begun: call reset() first")
+        batch = np.asarray(action, np.int64).reshape(1, -1)
+        rewards, terms = self.episodes.act(batch)
+        outcome = self.episodes.fleets.outcomes
+        info: dict[str, Any] = {f"reward/{name}": float(value[0]) for name, value in terms.items()}
+        info["infra_usd"] = float(infra_usd(outcome)[0])
+        info["slo_penalty_usd"] = float(outcome["slo_penalty_usd"][0])
+        info["refund_usd"] = float(outcome["refund_usd"][0])
+        info |= {name: int(outcome[name][0]) for name in _COUNTS}
+        return self.episodes.observe()[0], float(rewards[0]), False, bool(self.episodes.truncated[0]), info
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Return the fleet as text in ``ansi`` mode."""
+        if self.render_mode is None:
+            return None
+        fleets = self.episodes.fleets
+        return render_text(fleets.readings[0], fleets.outcomes[0], self.settings.task)

@@ -1,0 +1,223 @@
+"""The observation codec: a telemetry record in, a normalised vector out, in the action's own units where it can be.
+
+Load is shown relative to mean demand, forecasts as instances still needed at the current type (over the scale action's
+range), candidates in the order in which the action names them, prices relative to the on-demand reference type. Every
+number is clipped to [-5, 5]. The codec sees nothing but telemetry.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from envs.action import MAX_SCALE, price_rank, unit_price
+from envs.settings import TaskSettings, menu_names
+from simulators.catalogue import REFERENCE_TYPE
+from simulators.physics import service_s
+from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS
+from telemetry.compiled import compiled
+
+OBSERVATION_VERSION: Final = 1
+BOUND: Final = 5.0
+PLANNING_UTILIZATION: Final = 0.7
+_CANDIDATE_PARTS: Final = 6
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One component of the observation: its name, unit and meaning."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+_LEADING: Final = (
+    Feature("day_sin", "1", "sine of the time of day, service clock"),
+    Feature("day_cos", "1", "cosine of the time of day"),
+    Feature("week_sin", "1", "sine of the time of week, Monday 00:00 is 0"),
+    Feature("week_cos", "1", "cosine of the time of week"),
+    Feature("demand", "log2", "visible minute's demand over mean demand, log2(ratio + 0.05) / 2"),
+    Feature("demand_5m", "log2", "the same for the mean of 5 visible minutes"),
+    Feature("demand_15m", "log2", "the same for 15"),
+    Feature("demand_60m", "log2", "the same for 60"),
+    Feature("trend", "1", "5-minute over 60-minute mean, less 1"),
+    Feature("cpu", "share", "mean CPU utilisation of warm instances, -1 where missing"),
+    Feature("late", "10 %", "share of requests slower than the objective, x 10"),
+    Feature("errors", "1 %", "share of requests failed, x 100"),
+    Feature("bad_recent", "5 %", "share of bad minutes, one-day exponential mean, x 20"),
+    Feature("since_bad", "1", "exp(-minutes since a bad one / 30)"),
+    Feature("desired", "50 instances", "desired capacity / 50"),
+    Feature("missing", "19 instances", "desired less in service, / 19"),
+    Feature("pending", "19 instances", "instances not serving yet, / 19"),
+    Feature("draining", "19 instances", "instances going down, / 19"),
+    Feature("spot_in_use", "share", "share of wanted instances that are spot"),
+    Feature("needed_now", "19 instances", "instances that the visible demand needs at 70 % less those in service, / 19"),
+    Feature("forecast_available", "0/1", "1 where the forecast is more than the last value"),
+    Feature("anomaly_score", "0..1", "high is anomalous"),
+    Feature("refreshing", "0/1", "1 while a rolling replacement runs"),
+    Feature("spot_fraction", "share", "spot share asked for"),
+)
+
+
+def observation_features(task: TaskSettings) -> list[Feature]:
+    """Return the components of the observation of a task, in order."""
+    features = list(_LEADING)
+    for minutes in LEAD_MINUTES:
+        for level in QUANTILE_LEVELS:
+            features.append(
+                Feature(
+                    f"needed_{minutes}m_q{level}",
+                    "19 instances",
+                    f"instances needed at 70 % for the {level} quantile {minutes} min ahead, less desired, / 19",
+                )
+            )
+    for rank in range(len(task.candidates)):
+        place = f"candidate at rank {rank}"
+        features += [
+            Feature(f"on_demand_{rank}", "1", f"{place}: on-demand price per capacity over the reference type's"),
+            Feature(f"spot_{rank}", "1", f"{place}: spot price per capacity over the reference type's on-demand"),
+            Feature(f"refused_{rank}", "1", f"{place}: exp(-minutes since a launch failure / 60)"),
+            Feature(f"reclaimed_{rank}", "1", f"{place}: exp(-minutes since an interruption / 60)"),
+            Feature(f"current_{rank}", "0/1", f"{place}: 1 if it is the current one"),
+            Feature(f"size_{rank}", "log2", f"{place}: capacity over the current one's, log2"),
+        ]
+    features += [Feature(f"policy_{name}", "0/1", "1 if current") for name in menu_names(task.menu)]
+    return features
+
+
+def observation_space(task: TaskSettings) -> Box:
+    """Return the observation space of a task."""
+    return Box(-BOUND, BOUND, (len(observation_features(task)),), np.float32)
+
+
+def schema_hash(task: TaskSettings) -> str:
+    """Return the hash of everything that gives an observation and an action their meaning."""
+    content = {
+        "version": OBSERVATION_VERSION,
+        "features": [feature.name for feature in observation_features(task)],
+        "task": task.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def reference_unit_price(task: TaskSettings) -> float:
+    """Return the on-demand price of the reference type per request per second of capacity, USD per hour."""
+    catalogue = task.catalogue()
+    item = catalogue[REFERENCE_TYPE]
+    seconds = service_s(catalogue, task.world.workload)[catalogue.index[REFERENCE_TYPE]]
+    return float(item.price_usd_per_hour / (item.vcpu / seconds))
+
+
+@compiled
+def _relative(value: float, mean: float) -> float:
+    return 0.5 * math.log2(value / mean + 0.05)
+
+
+@compiled
+def _encode(
+    reading: np.void,
+    out: NDArray[np.float32],
+    candidates: int,
+    policies: int,
+    by_price: bool,
+    hysteresis: float,
+    reference_price: float,
+) -> None:
+    day = 2.0 * math.pi * (reading.minute_of_week % 1440.0) / 1440.0
+    week = 2.0 * math.pi * reading.minute_of_week / 10080.0
+    spec = int(reading.spec)
+    capacity = reading.candidate_capacity_rps[spec]
+    wanted = max(1.0, reading.in_service + reading.pending)
+    needed = reading.demand_rps / PLANNING_UTILIZATION - reading.capacity_rps
+    out[0], out[1], out[2], out[3] = math.sin(day), math.cos(day), math.sin(week), math.cos(week)
+    out[4] = _relative(reading.demand_rps, reading.mean_demand_rps)
+    for window in range(3):
+        out[5 + window] = _relative(reading.demand_mean_rps[window], reading.mean_demand_rps)
+    hour_mean = reading.demand_mean_rps[2]
+    out[8] = reading.demand_mean_rps[0] / hour_mean - 1.0 if hour_mean > 0.0 else 0.0
+    out[9] = -1.0 if math.isnan(reading.cpu_utilization) else reading.cpu_utilization
+    out[10] = 10.0 * reading.late_fraction
+    out[11] = 100.0 * reading.error_fraction
+    out[12] = 20.0 * reading.bad_recent
+    out[13] = math.exp(-reading.minutes_since_bad / 30.0)
+    out[14] = reading.desired / 50.0
+    out[15] = (reading.desired - reading.in_service) / MAX_SCALE
+    out[16] = reading.pending / MAX_SCALE
+    out[17] = reading.draining / MAX_SCALE
+    out[18] = reading.spot_in_use / wanted
+    out[19] = needed / capacity / MAX_SCALE
+    out[20] = reading.forecast_available
+    out[21] = reading.anomaly_score
+    out[22] = reading.refreshing
+    out[23] = reading.spot_fraction
+    at = 24
+    for lead in range(len(LEAD_MINUTES)):
+        for level in range(len(QUANTILE_LEVELS)):
+            need = reading.forecast_rps[lead, level] / (PLANNING_UTILIZATION * capacity)
+            out[at] = (need - reading.desired) / MAX_SCALE
+            at += 1
+    for candidate in range(candidates):
+        rank = candidate
+        if by_price:
+            rank = price_rank(reading, candidate, reading.spot_fraction, candidates, hysteresis)
+        place = at + _CANDIDATE_PARTS * rank
+        out[place] = unit_price(reading, candidate, 0.0) / reference_price
+        out[place + 1] = unit_price(reading, candidate, 1.0) / reference_price
+        out[place + 2] = math.exp(-reading.minutes_since_launch_failure[candidate] / 60.0)
+        out[place + 3] = math.exp(-reading.minutes_since_interruption[candidate] / 60.0)
+        out[place + 4] = 1.0 if candidate == spec else 0.0
+        out[place + 5] = math.log2(reading.candidate_capacity_rps[candidate] / capacity)
+    at += _CANDIDATE_PARTS * candidates
+    for policy in range(policies):
+        out[at + policy] = 1.0 if policy == int(reading.policy) else 0.0
+    for index in range(out.shape[0]):
+        out[index] = min(max(out[index], -BOUND), BOUND)
+
+
+@compiled
+def _encode_batch(
+    readings: NDArray[np.void],
+    out: NDArray[np.float32],
+    candidates: int,
+    policies: int,
+    by_price: bool,
+    hysteresis: float,
+    reference_price: float,
+) -> None:
+    for index in range(readings.shape[0]):
+        _encode(readings[index], out[index], candidates, policies, by_price, hysteresis, reference_price)
+
+
+class ObservationCodec:
+    """Encodes batches of telemetry for one task."""
+
+    def __init__(self, task: TaskSettings) -> None:
+        self.space = observation_space(task)
+        self._task = task
+        self._reference_price = reference_unit_price(task)
+
+    def encode(self, readings: NDArray[np.void]) -> NDArray[np.float32]:
+        """Return fresh observations, [B, F] float32 in [-5, 5]."""
+        out = np.empty((len(readings), *self.space.shape), np.float32)
+        task = self._task
+        _encode_batch(
+            readings,
+            out,
+            len(task.candidates),
+            len(task.menu),
+            task.candidate_order == "price",
+            task.rank_hysteresis,
+            self._reference_price,
+        )
+        return out
+
+    def as_dict(self, observation: NDArray[np.float32]) -> dict[str, float]:
+        """Return one observation by component name."""
+        names = (feature.name for feature in observation_features(self._task))
+        return dict(zip(names, (float(value) for value in observation), strict=True))

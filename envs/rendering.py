@@ -1,0 +1,31 @@
+"""Pictures of one fleet: ``ansi`` text."""
+
+import numpy as np
+
+from envs.settings import TaskSettings
+
+_BAR = 40
+
+
+def render_text(reading: np.void, outcome: np.void, task: TaskSettings) -> str:
+    """Return a few lines that say what the fleet is, what it serves and what the last decision cost."""
+    minute = int(reading["minute_of_week"])
+    day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[minute // 1440]
+    capacity = float(reading["capacity_rps"])
+    demand = float(reading["demand_rps"])
+    load = demand / capacity if capacity > 0 else 1.0
+    filled = min(_BAR, int(load * _BAR))
+    usd = float(outcome["on_demand_usd"] + outcome["spot_usd"])
+    spec = task.candidates[int(reading["spec"])].name
+    policy = task.menu[int(reading["policy"])].name
+    return "\n".join(
+        (
+            f"{day} {minute % 1440 // 60:02d}:{minute % 60:02d}  {demand:8.1f} of {capacity:8.1f} requests/s"
+            f"  [{'#' * filled}{'.' * (_BAR - filled)}]",
+            f"instances {reading['in_service']:.0f} in service, {reading['pending']:.0f} pending, "
+            f"{reading['draining']:.0f} draining, desired {reading['desired']:.0f}, spot {reading['spot_in_use']:.0f}",
+            f"{spec}, spot {100 * float(reading['spot_fraction']):.0f} %, policy {policy}",
+            f"last decision: ${usd:.4f}, penalty ${float(outcome['slo_penalty_usd']):.4f}, "
+            f"bad minutes {int(outcome['bad_minutes'])}, interruptions {int(outcome['interruptions'])}",
+        )
+    )

@@ -1,0 +1,133 @@
+"""Settings of the environment: what differs between one task and another."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from simulators.catalogue import DEFAULT_CANDIDATES, Catalogue, LaunchSpecification
+from simulators.menu import ScalingPolicy
+from simulators.physics import WorldSettings
+from simulators.records import MAX_MEMBERS
+from simulators.scenario import Forecasts
+from telemetry.splits import Split
+
+ENVIRONMENT_VERSION = "AWSInfrastructure-v0"
+
+DEFAULT_MENU: tuple[ScalingPolicy, ...] = (
+    ScalingPolicy(name="manual", kind="manual"),
+    ScalingPolicy(name="static", kind="static"),
+    ScalingPolicy(name="target-tracking-cpu", kind="target_tracking_cpu"),
+    ScalingPolicy(name="target-tracking-requests", kind="target_tracking_requests", low_ratio=0.9),
+    ScalingPolicy(name="forecast", kind="forecast", target_utilization=0.7),
+    ScalingPolicy(name="forecast-lean", kind="forecast", target_utilization=0.75, quantile=1.5),
+    ScalingPolicy(name="forecast-cautious", kind="forecast", target_utilization=0.6, quantile=2.5),
+)
+
+
+class RewardWeights(BaseModel):
+    """Weights of the four reward terms; the default total is minus all USD over the reference cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cost_savings: float = 1.0
+    sla_compliance: float = 1.0
+    performance_impact: float = 0.0
+    resource_efficiency: float = 0.0
+
+
+class Candidate(BaseModel):
+    """A launch specification as a setting: a name and its instance types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    types: tuple[str, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+
+
+class TaskSettings(BaseModel):
+    """What the agent may do, what it sees and what it is paid; everything a bundle has to repeat.
+
+    Attributes:
+        candidates: Launch specifications the action chooses from.
+        menu: Scaling policies the action chooses from.
+        decision_minutes: Minutes between two decisions, 1 to 1440.
+        spot_step_percent: Resolution of the spot-percentage part of the action.
+        candidate_order: ``price`` ranks candidates by current price per unit of capacity; ``fixed`` keeps their order.
+        rank_hysteresis: The current candidate counts as this share cheaper when candidates are ranked.
+        world: Physics, workload and objective.
+        reward: Weights of the reward terms.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: tuple[Candidate, ...] = tuple(
+        Candidate(name=item.name, types=item.types) for item in DEFAULT_CANDIDATES
+    )
+    menu: tuple[ScalingPolicy, ...] = DEFAULT_MENU
+    decision_minutes: int = Field(5, ge=1, le=1440)
+    spot_step_percent: int = Field(10, ge=1, le=100)
+    candidate_order: Literal["price", "fixed"] = "price"
+    rank_hysteresis: float = Field(0.1, ge=0, lt=1)
+    world: WorldSettings = WorldSettings()
+    reward: RewardWeights = RewardWeights()
+
+    @model_validator(mode="after")
+    def _spot_steps(self) -> "TaskSettings":
+        if 100 % self.spot_step_percent:
+            raise ValueError(f"spot_step_percent {self.spot_step_percent} does not divide 100")
+        return self
+
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue with these candidates; ValueError for an unknown type."""
+        return Catalogue(candidates=tuple(LaunchSpecification(c.name, c.types) for c in self.candidates))
+
+    @property
+    def num_spot_levels(self) -> int:
+        """Number of choices of the spot part of the action."""
+        return 100 // self.spot_step_percent + 1
+
+
+class WorldSource(BaseModel):
+    """Which worlds an environment draws its episodes from.
+
+    Attributes:
+        split: Whose seeds and patterns may be used.
+        patterns: Named patterns; those of the split if None.
+        models: Names of shipped workload models (configs/workloads).
+        traces: Trace files whose part of the split is replayed.
+        days: Playable days of each generated scenario.
+        scenarios_per_source: Draws of each pattern and model.
+        markets: Number of market tapes.
+        first_seed: Position in the split's seed range at which the draws start.
+        mean_instances: Reference instances that mean demand needs.
+        forecasts: What the forecast part of the telemetry holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Split = "train"
+    patterns: tuple[str, ...] | None = None
+    models: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    days: int = Field(7, ge=1, le=60)
+    scenarios_per_source: int = Field(4, ge=1, le=1000)
+    markets: int = Field(6, ge=1, le=200)
+    first_seed: int = Field(0, ge=0)
+    mean_instances: float = Field(20.0, ge=1, le=90)
+    forecasts: Forecasts = "quantiles"
+
+
+class EnvSettings(BaseModel):
+    """A task, the worlds it is played in, and the length of an episode."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: TaskSettings = TaskSettings()
+    source: WorldSource = WorldSource()
+    episode_days: int = Field(1, ge=1, le=30)
+
+
+def menu_names(menu: Sequence[ScalingPolicy]) -> list[str]:
+    """Return the names of a menu in order."""
+    return [policy.name for policy in menu]

@@ -1,0 +1,109 @@
+"""From settings to a world bank, built once and shared by every environment that asks for the same."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.settings import TaskSettings, WorldSource
+from simulators.bank import Bank
+from simulators.market import draw_market
+from simulators.physics import reference_rps_per_instance
+from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
+from simulators.workload import load_workload
+from simulators.worlds import build_bank, cross
+from telemetry.resample import to_ticks
+from telemetry.splits import load_splits
+from telemetry.trace import load_trace
+
+WORKLOADS = Path(__file__).resolve().parent.parent / "configs" / "workloads"
+
+
+def shipped_workloads() -> list[str]:
+    """Return the names of the shipped workload models."""
+    return sorted(path.stem for path in WORKLOADS.glob("*.json"))
+
+
+def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
+    """Draw or replay the demand tapes of a source.
+
+    Raises:
+        ValueError: A pattern of another split, an unknown model, a seed outside the split's range.
+        TraceError: A trace file that cannot be read.
+    """
+    splits = load_splits()
+    seeds = splits.seed_range(source.split)
+    patterns = splits.patterns.of(source.split) if source.patterns is None else source.patterns
+    rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
+    scenarios = []
+    for name in patterns:
+        if name not in splits.patterns.of(source.split):
+            allowed = ", ".join(splits.patterns.of(source.split))
+            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {allowed}")
+    sources = [*patterns, *(load_workload(_workload_file(name)) for name in source.models)]
+    for position, item in enumerate(sources):
+        for draw in range(source.scenarios_per_source):
+            seed = seeds[source.first_seed + position * source.scenarios_per_source + draw]
+            scenarios.append(
+                generate(
+                    item,
+                    days=source.days,
+                    seed=seed,
+                    rps_per_reference_instance=rps,
+                    mean_instances=source.mean_instances,
+                    forecasts=source.forecasts,
+                )
+            )
+    scenarios += [_replay_split(Path(path), source, rps) for path in source.traces]
+    if not scenarios:
+        raise ValueError("the world source names no pattern, no model and no trace")
+    return scenarios
+
+
+def _workload_file(name: str) -> Path:
+    path = WORKLOADS / f"{name}.json"
+    if not path.exists():
+        raise ValueError(f"unknown workload model {name!r}; shipped: {', '.join(shipped_workloads())}")
+    return path
+
+
+def _replay_split(path: Path, source: WorldSource, rps_per_reference_instance: float) -> Scenario:
+    """Replay the part of a trace that a split may see; the history that scales it is the training part."""
+    trace = load_trace(path)
+    ticks = len(to_ticks(trace).values)
+    splits = load_splits()
+    window = splits.window(trace.name, source.split, ticks)
+    history = slice(0, int(splits.operator_history * ticks))
+    if source.split == "train":
+        history = window
+        window = slice(min(window.start + 1440, window.stop - 1440), window.stop)
+    return replay(
+        trace,
+        history=history,
+        window=window,
+        rps_per_reference_instance=rps_per_reference_instance,
+        mean_instances=source.mean_instances,
+        forecasts=source.forecasts,
+    )
+
+
+@lru_cache(maxsize=4)
+def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
+    """Return the world bank of a source: every scenario in every market."""
+    seeds = load_splits().seed_range(source.split)
+    catalogue = task.catalogue()
+    scenarios = draw_scenarios(source, task)
+    markets = [
+        draw_market(catalogue, days=source.days + WARMUP_DAYS, seed=seeds[source.first_seed + index])
+        for index in range(source.markets)
+    ]
+    return build_bank(
+        scenarios, markets, cross(len(scenarios), len(markets)), catalogue=catalogue, settings=(task.world,)
+    )
+
+
+def playable_ticks(bank: Bank, worlds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first playable tick, and one past the last, of each world."""
+    tapes = bank.tapes[bank.worlds["tape"][worlds]]
+    return tapes["first_tick"].astype(np.int64), tapes["last_tick"].astype(np.int64)

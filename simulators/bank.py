@@ -1,0 +1,42 @@
+"""The world bank as plain arrays: read-only tapes that thousands of fleets step through."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Bank(NamedTuple):
+    """Tapes of many worlds, concatenated; what compiled code reads and never writes.
+
+    Attributes:
+        worlds: [W] WORLD records: which tape, market and physics make a world.
+        tapes: [D] TAPE records.
+        physics: [P] PHYSICS records.
+        demand_rps: [sum of lengths] demand of each tick, requests per second.
+        work_scale: same shape, multiplier on the work of a request.
+        scored: same shape, 0 where a tick is carried but counts nowhere (a long gap of the trace).
+        forecast_rps: [sum of rows, L, Q] what was forecast at each row (5 ticks).
+        forecast_available: [sum of rows] 1 where the forecast is more than the last value.
+        anomaly_score: [sum of rows] 0..1.
+        spot_usd_per_s: [markets, hours, K x Z] price of a pool.
+        pool_state: [markets, ticks, K x Z] AMPLE, TIGHT or DRY.
+        reclaim: [markets, ticks, K x Z] share of the pool's instances given notice in this tick, in 1/255.
+        reclaim_any: [markets, ticks] 1 where any pool of the tick reclaims.
+        log_tails: [P, servers, targets, utilisation, response] log P(T > x) of each physics record.
+    """
+
+    worlds: NDArray[np.void]
+    tapes: NDArray[np.void]
+    physics: NDArray[np.void]
+    demand_rps: NDArray[np.float32]
+    work_scale: NDArray[np.float32]
+    scored: NDArray[np.uint8]
+    forecast_rps: NDArray[np.float32]
+    forecast_available: NDArray[np.uint8]
+    anomaly_score: NDArray[np.float32]
+    spot_usd_per_s: NDArray[np.float32]
+    pool_state: NDArray[np.uint8]
+    reclaim: NDArray[np.uint8]
+    reclaim_any: NDArray[np.uint8]
+    log_tails: NDArray[np.float32]

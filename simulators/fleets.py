@@ -1,0 +1,60 @@
+"""A batch of fleets over one world bank: owns the records, calls the kernel."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.bank import Bank
+from simulators.kernel import reset_batch, step_batch
+from simulators.records import DECISION, FLEET, OUTCOME, TELEMETRY
+
+IntArray = NDArray[np.int64]
+
+
+class FleetBatch:
+    """Many fleets stepped together.
+
+    Args:
+        bank: World tapes, shared and never written.
+        menu: [M] POLICY records.
+        size: Number of fleets, at least 1.
+
+    Attributes:
+        state: [B] FLEET records.
+        readings: [B] TELEMETRY records after the latest reset or step.
+        outcomes: [B] OUTCOME records of the latest step.
+    """
+
+    def __init__(self, bank: Bank, menu: NDArray[np.void], size: int) -> None:
+        if size < 1:
+            raise ValueError(f"a batch needs at least one fleet, got {size}")
+        self.bank = bank
+        self.menu = menu
+        self.state = np.zeros(size, FLEET)
+        self.readings = np.zeros(size, TELEMETRY)
+        for name in TELEMETRY.names or ():
+            if TELEMETRY[name].shape:
+                self.readings[name] = np.nan
+        self.outcomes = np.zeros(size, OUTCOME)
+        self.decisions = np.zeros(size, DECISION)
+
+    def __len__(self) -> int:
+        """Number of fleets."""
+        return len(self.state)
+
+    def reset(
+        self, indices: IntArray, worlds: IntArray, starts: IntArray, ends: IntArray, seeds: NDArray[np.uint64]
+    ) -> None:
+        """Start the fleets at ``indices`` anew, each in a world, from a tick, until a tick, with a seed."""
+        reset_batch(self.state, self.bank, indices, worlds, starts, ends, seeds, self.readings)
+
+    def step(self, ticks: int, *, detail: bool = False) -> None:
+        """Apply ``self.decisions`` and play ``ticks`` ticks; fills ``outcomes`` and ``readings``."""
+        self.outcomes.view(np.uint8)[:] = 0
+        step_batch(
+            self.state, self.bank, self.menu, self.decisions, self.outcomes, self.readings, ticks, detail
+        )
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Which fleets have reached their end tick."""
+        return np.asarray(self.state["tick"] >= self.state["end_tick"])

@@ -1,0 +1,246 @@
+"""Memory layout of the world: one fixed-size record per fleet, decision, outcome and telemetry reading.
+
+These dtypes are part of the signature of every compiled function, so a change of layout recompiles what depends on
+it. Axis names: S instance slots, Z zones, K instance types, C launch candidates, M market pools (K x Z), L forecast
+leads, Q forecast quantile levels, X response-time grid. Seconds count from second 0 of the demand tape.
+"""
+
+from typing import Final
+
+import numpy as np
+
+SLOTS: Final = 128
+ZONES: Final = 3
+MAX_TYPES: Final = 16
+MAX_CANDIDATES: Final = 12
+MAX_MEMBERS: Final = 8
+METRIC_RING: Final = 4
+MAX_INSTANCES: Final = 99
+FOREVER: Final = 2**31 - 1
+
+TICK_S: Final = 60
+TICKS_PER_ROW: Final = 5
+LEAD_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240)
+QUANTILE_LEVELS: Final = (0.1, 0.5, 0.9, 0.99)
+RESPONSE_GRID_MS: Final = (25, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 1500, 2500, 5000, 10000)
+
+ON_DEMAND: Final = 0
+SPOT: Final = 1
+AMPLE: Final = 0
+TIGHT: Final = 1
+DRY: Final = 2
+
+POLICY_MANUAL: Final = 0
+POLICY_STATIC: Final = 1
+POLICY_TARGET_CPU: Final = 2
+POLICY_TARGET_REQUESTS: Final = 3
+POLICY_FORECAST: Final = 4
+
+FLEET: Final = np.dtype(
+    [
+        ("seed", np.uint64),
+        ("world", np.int32),
+        ("tick", np.int32),
+        ("end_tick", np.int32),
+        ("serial", np.int32),
+        ("live", np.int32),
+        ("desired", np.int32),
+        ("spec", np.int32),
+        ("policy", np.int32),
+        ("offset", np.int32),
+        ("refreshing", np.int32),
+        ("high_points", np.int32),
+        ("low_points", np.int32),
+        ("below_ticks", np.int32),
+        ("below_want", np.int32),
+        ("bad_run", np.int32),
+        ("longest_bad_run", np.int32),
+        ("ticks_since_bad", np.int32),
+        ("spot_fraction", np.float64),
+        ("retry_rps", np.float64),
+        ("lost_requests", np.float64),
+        ("bad_recent", np.float64),
+        ("cpu_utilization", np.float64, (METRIC_RING,)),
+        ("requests_per_target", np.float64, (METRIC_RING,)),
+        ("late_fraction", np.float64, (METRIC_RING,)),
+        ("error_fraction", np.float64, (METRIC_RING,)),
+        ("last_launch_failure", np.int32, (MAX_TYPES,)),
+        ("last_interruption", np.int32, (MAX_TYPES,)),
+        ("launch_s", np.int32, (SLOTS,)),
+        ("off_s", np.int32, (SLOTS,)),
+        ("slot_serial", np.int32, (SLOTS,)),
+        ("backlog_requests", np.float32, (SLOTS,)),
+        ("price_usd_per_s", np.float32, (SLOTS,)),
+        ("billing_delay_s", np.uint16, (SLOTS,)),
+        ("ready_delay_s", np.uint16, (SLOTS,)),
+        ("grace_s", np.uint16, (SLOTS,)),
+        ("type", np.uint8, (SLOTS,)),
+        ("zone", np.uint8, (SLOTS,)),
+        ("market", np.uint8, (SLOTS,)),
+        ("reclaimed", np.uint8, (SLOTS,)),
+    ],
+    align=True,
+)
+"""State of one fleet.
+
+``launch_s + billing_delay_s`` is the second an instance starts to be billed, ``launch_s + ready_delay_s`` the second
+it takes requests, ``off_s`` the second it stops taking them (FOREVER while wanted) and ``off_s + grace_s`` the second
+it is gone. Rings are indexed by tick modulo METRIC_RING.
+"""
+
+DECISION: Final = np.dtype(
+    [("scale", np.int32), ("spec", np.int32), ("policy", np.int32), ("spot_fraction", np.float64)], align=True
+)
+"""What is asked of the fleet: instances to add, candidate index, menu index, spot share 0..1."""
+
+OUTCOME: Final = np.dtype(
+    [
+        ("ticks", np.int32),
+        ("bad_minutes", np.int32),
+        ("launches", np.int32),
+        ("launch_failures", np.int32),
+        ("interruptions", np.int32),
+        ("terminations", np.int32),
+        ("type_changes", np.int32),
+        ("clamps", np.int32),
+        ("infeasible_minutes", np.int32),
+        ("on_demand_usd", np.float64),
+        ("spot_usd", np.float64),
+        ("refund_usd", np.float64),
+        ("slo_penalty_usd", np.float64),
+        ("reference_usd", np.float64),
+        ("requests", np.float64),
+        ("late_requests", np.float64),
+        ("failed_requests", np.float64),
+        ("retried_requests", np.float64),
+        ("busy_vcpu_s", np.float64),
+        ("in_service_vcpu_s", np.float64),
+        ("billed_instance_s", np.float64),
+        ("slower_requests", np.float64, (len(RESPONSE_GRID_MS),)),
+    ],
+    align=True,
+)
+"""What happened in one decision: counts, USD lines, requests.
+
+``slower_requests[x]`` counts first attempts answered later than ``RESPONSE_GRID_MS[x]``; it is filled only where a
+step is asked for detail.
+"""
+
+TELEMETRY: Final = np.dtype(
+    [
+        ("minute_of_week", np.float64),
+        ("mean_demand_rps", np.float64),
+        ("demand_rps", np.float64),
+        ("demand_mean_rps", np.float64, (3,)),
+        ("cpu_utilization", np.float64),
+        ("requests_per_target", np.float64),
+        ("late_fraction", np.float64),
+        ("error_fraction", np.float64),
+        ("bad_recent", np.float64),
+        ("minutes_since_bad", np.float64),
+        ("desired", np.float64),
+        ("in_service", np.float64),
+        ("pending", np.float64),
+        ("draining", np.float64),
+        ("spot_in_use", np.float64),
+        ("capacity_rps", np.float64),
+        ("type_count", np.float64, (MAX_TYPES,)),
+        ("refreshing", np.float64),
+        ("spec", np.float64),
+        ("policy", np.float64),
+        ("spot_fraction", np.float64),
+        ("candidate_capacity_rps", np.float64, (MAX_CANDIDATES,)),
+        ("candidate_on_demand_usd_per_hour", np.float64, (MAX_CANDIDATES,)),
+        ("candidate_spot_usd_per_hour", np.float64, (MAX_CANDIDATES,)),
+        ("minutes_since_launch_failure", np.float64, (MAX_CANDIDATES,)),
+        ("minutes_since_interruption", np.float64, (MAX_CANDIDATES,)),
+        ("forecast_rps", np.float64, (len(LEAD_MINUTES), len(QUANTILE_LEVELS))),
+        ("forecast_available", np.float64),
+        ("anomaly_score", np.float64),
+    ],
+    align=True,
+)
+"""What a real account would show at a decision: the only thing policies, rules and the advisory service ever see.
+
+Metrics are those of the last visible minute (``metric_delay_ticks`` behind). ``demand_mean_rps`` averages the last 5,
+15 and 60 visible minutes. Counts are instances; shares 0..1; unused candidates are NaN.
+"""
+
+POLICY: Final = np.dtype(
+    [
+        ("kind", np.int32),
+        ("lead", np.int32),
+        ("hold_ticks", np.int32),
+        ("out_points", np.int32),
+        ("in_points", np.int32),
+        ("target_utilization", np.float64),
+        ("low_ratio", np.float64),
+        ("quantile", np.float64),
+        ("spot_margin", np.float64),
+        ("mean_demand_ratio", np.float64),
+    ],
+    align=True,
+)
+"""One entry of the scaling-policy menu (``simulators.autoscaling`` says which kind reads which field)."""
+
+PHYSICS: Final = np.dtype(
+    [
+        ("num_types", np.int32),
+        ("num_candidates", np.int32),
+        ("min_instances", np.int32),
+        ("max_instances", np.int32),
+        ("metric_delay_ticks", np.int32),
+        ("drain_s", np.int32),
+        ("notice_s", np.int32),
+        ("instance_warmup_s", np.int32),
+        ("register_s", np.int32),
+        ("least_outstanding", np.int32),
+        ("capacity_rebalancing", np.int32),
+        ("traffic_penalty", np.int32),
+        ("boot_median_s", np.float64),
+        ("boot_sigma", np.float64),
+        ("app_median_s", np.float64),
+        ("app_sigma", np.float64),
+        ("unbilled_boot_share", np.float64),
+        ("tight_failure_probability", np.float64),
+        ("min_healthy_fraction", np.float64),
+        ("slo_s", np.float64),
+        ("slo_late_fraction", np.float64),
+        ("slo_error_fraction", np.float64),
+        ("timeout_s", np.float64),
+        ("queue_limit_s", np.float64),
+        ("penalty_multiple", np.float64),
+        ("reference_usd_per_request", np.float64),
+        ("vcpu", np.float64, (MAX_TYPES,)),
+        ("service_s", np.float64, (MAX_TYPES,)),
+        ("capacity_rps", np.float64, (MAX_TYPES,)),
+        ("on_demand_usd_per_s", np.float32, (MAX_TYPES,)),
+        ("servers", np.int32, (MAX_TYPES,)),
+        ("num_members", np.int32, (MAX_CANDIDATES,)),
+        ("members", np.int32, (MAX_CANDIDATES, MAX_MEMBERS)),
+        ("candidate_capacity_rps", np.float64, (MAX_CANDIDATES,)),
+        ("candidate_on_demand_usd_per_hour", np.float64, (MAX_CANDIDATES,)),
+    ],
+    align=True,
+)
+"""Constants of the physics of one workload profile, derived once by ``simulators.physics``."""
+
+TAPE: Final = np.dtype(
+    [
+        ("start", np.int64),
+        ("row_start", np.int64),
+        ("length", np.int32),
+        ("first_tick", np.int32),
+        ("last_tick", np.int32),
+        ("minute_of_week", np.int32),
+        ("mean_demand_rps", np.float64),
+        ("reference_demand_rps", np.float64),
+    ],
+    align=True,
+)
+"""Where one demand tape lies in the bank, which ticks may be played, and the means that scale it."""
+
+WORLD: Final = np.dtype(
+    [("tape", np.int32), ("market", np.int32), ("physics", np.int32), ("market_phase", np.int32)], align=True
+)
+"""A demand tape x a market tape x a physics record; ``market_phase`` is in ticks."""

@@ -1,0 +1,107 @@
+"""The world bank: which demand tape meets which market under which physics, laid out before training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.bank import Bank
+from simulators.catalogue import Catalogue
+from simulators.latency import load_tail_table
+from simulators.market import MarketTape
+from simulators.physics import WorldSettings, physics_record
+from simulators.records import TAPE, WORLD
+from simulators.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class WorldPlan:
+    """Which tapes make one world.
+
+    Attributes:
+        scenario: Index of the demand tape.
+        market: Index of the market tape.
+        market_phase: Ticks by which the market tape is shifted.
+        settings: Index of the physics settings.
+    """
+
+    scenario: int
+    market: int
+    market_phase: int = 0
+    settings: int = 0
+
+
+def cross(scenarios: int, markets: int) -> list[WorldPlan]:
+    """Return every scenario x market pair, scenario by scenario, each market from its own start."""
+    return [WorldPlan(scenario, market) for scenario in range(scenarios) for market in range(markets)]
+
+
+def build_bank(
+    scenarios: Sequence[Scenario],
+    markets: Sequence[MarketTape],
+    plans: Sequence[WorldPlan],
+    *,
+    catalogue: Catalogue,
+    settings: Sequence[WorldSettings] = (WorldSettings(),),
+) -> Bank:
+    """Lay scenarios, markets and physics out as one bank.
+
+    Args:
+        scenarios: Demand tapes, any lengths.
+        markets: Market tapes of one common length; a world that outlasts one plays it again.
+        plans: The worlds.
+        catalogue: Types and candidates.
+        settings: Physics settings the plans refer to.
+
+    Raises:
+        ValueError: Nothing to build from, or market tapes of different lengths.
+    """
+    if not scenarios or not markets or not plans:
+        raise ValueError("a world bank needs at least one scenario, one market and one world")
+    lengths = {len(market.pool_state) for market in markets}
+    if len(lengths) > 1:
+        raise ValueError(f"market tapes have different lengths: {sorted(lengths)} ticks")
+    reclaim = np.stack([market.reclaim for market in markets])
+    return Bank(
+        worlds=_world_records(plans),
+        tapes=_tape_records(scenarios),
+        physics=np.concatenate([physics_record(catalogue, item) for item in settings]),
+        demand_rps=np.concatenate([item.demand_rps for item in scenarios]),
+        work_scale=np.concatenate([item.work_scale for item in scenarios]),
+        scored=np.concatenate([item.scored for item in scenarios]).astype(np.uint8),
+        forecast_rps=np.concatenate([item.annotation.forecast_rps for item in scenarios]),
+        forecast_available=np.concatenate([item.annotation.available for item in scenarios]).astype(np.uint8),
+        anomaly_score=np.concatenate([item.annotation.anomaly_score for item in scenarios]),
+        spot_usd_per_s=np.stack([market.spot_usd_per_s for market in markets]),
+        pool_state=np.stack([market.pool_state for market in markets]),
+        reclaim=reclaim,
+        reclaim_any=reclaim.any(axis=2).astype(np.uint8),
+        log_tails=np.stack([load_tail_table(item.physics.routing, item.workload.cv2) for item in settings]),
+    )
+
+
+def _world_records(plans: Sequence[WorldPlan]) -> NDArray[np.void]:
+    worlds = np.zeros(len(plans), WORLD)
+    for position, plan in enumerate(plans):
+        worlds[position] = (plan.scenario, plan.market, plan.settings, plan.market_phase)
+    return worlds
+
+
+def _tape_records(scenarios: Sequence[Scenario]) -> NDArray[np.void]:
+    tapes = np.zeros(len(scenarios), TAPE)
+    start = row_start = 0
+    for position, scenario in enumerate(scenarios):
+        tapes[position] = (
+            start,
+            row_start,
+            len(scenario.demand_rps),
+            scenario.first_tick,
+            scenario.last_tick,
+            scenario.minute_of_week,
+            scenario.mean_demand_rps,
+            scenario.reference_demand_rps,
+        )
+        start += len(scenario.demand_rps)
+        row_start += len(scenario.annotation.forecast_rps)
+    return tapes
