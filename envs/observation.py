@@ -57,7 +57,7 @@ _LEADING: Final = (
     Feature("pending", "19 instances", "instances not serving yet, / 19"),
     Feature("draining", "19 instances", "instances going down, / 19"),
     Feature("spot_in_use", "share", "share of wanted instances that are spot"),
-    Feature("needed_now", "19 instances", "instances that the visible demand needs at 70 % less those in service, / 19"),
+    Feature("needed_now", "19 instances", "instances the visible demand needs at 70 %, less the capacity in service, / 19"),
     Feature("forecast_available", "0/1", "1 where the forecast is more than the last value"),
     Feature("anomaly_score", "0..1", "high is anomalous"),
     Feature("refreshing", "0/1", "1 while a rolling replacement runs"),
@@ -132,7 +132,7 @@ def _encode(
     day = 2.0 * math.pi * (reading.minute_of_week % 1440.0) / 1440.0
     week = 2.0 * math.pi * reading.minute_of_week / 10080.0
     spec = int(reading.spec)
-    capacity = reading.candidate_capacity_rps[spec]
+    capacity = reading.dependable_rps
     wanted = max(1.0, reading.in_service + reading.pending)
     needed = reading.demand_rps / PLANNING_UTILIZATION - reading.capacity_rps
     out[0], out[1], out[2], out[3] = math.sin(day), math.cos(day), math.sin(week), math.cos(week)
@@ -172,7 +172,7 @@ def _encode(
         out[place + 2] = math.exp(-reading.minutes_since_launch_failure[candidate] / 60.0)
         out[place + 3] = math.exp(-reading.minutes_since_interruption[candidate] / 60.0)
         out[place + 4] = 1.0 if candidate == spec else 0.0
-        out[place + 5] = math.log2(reading.candidate_capacity_rps[candidate] / capacity)
+        out[place + 5] = math.log2(reading.candidate_capacity_rps[candidate] / reading.candidate_capacity_rps[spec])
     at += _CANDIDATE_PARTS * candidates
     for policy in range(policies):
         out[at + policy] = 1.0 if policy == int(reading.policy) else 0.0

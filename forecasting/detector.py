@@ -6,7 +6,8 @@ Distance. ``d = |y - level| / deviation`` where level and deviation are exponent
 Rarity. ``q``, the 0.98 quantile of past distances, is followed by subgradient steps, and so is the mean
 excess above it. Beyond ``q`` the tail is exponential: ``p = 0.02 * exp(-(d - q) / excess)``; below it ``p``
 falls evenly from 1 to 0.02. The score is ``n / (n + 2)`` with ``n = -log10 p``: 0.46 at the 98 % quantile,
-0.5 for one value in a hundred, 0.75 for one in a million; it never saturates, so ranks stay.
+0.5 for one value in a hundred, 0.75 for one in a million; it never saturates, so ranks stay. The first move
+of a series that stood still so far counts as one value among all those seen.
 
 It knows no season: a steep daily rise looks more unusual than it is, and a level that stays changed is new
 only once.
@@ -24,6 +25,7 @@ from telemetry.compiled import compiled
 _TAIL = 0.02
 _TAIL_RATE = 0.05
 _HALF_SCORE = 2.0
+_LARGEST_FIRST = 1000.0
 
 # Slots of the state.
 _SEEN, _LEVEL, _DEVIATION, _DISTANCE, _QUANTILE, _EXCESS = range(6)
@@ -101,9 +103,12 @@ def _score(state: FloatArray, settings: DetectorSettings, value: float) -> float
 def _rarity(state: FloatArray, distance: float) -> float:
     """Return -log10 of the share of past distances at least this large."""
     quantile = state[_QUANTILE]
-    if distance <= quantile or quantile <= 0.0:
-        share = min(1.0, distance / quantile) if quantile > 0.0 else 0.0
-        return float(-math.log10(1.0 - (1.0 - _TAIL) * share))
+    if distance == 0.0:
+        return 0.0
+    if quantile == 0.0:
+        return math.log10(state[_SEEN])
+    if distance <= quantile:
+        return -math.log10(1.0 - (1.0 - _TAIL) * distance / quantile)
     beyond = (distance - quantile) / max(state[_EXCESS], 0.1 * quantile)
     return float(-math.log10(_TAIL) + beyond / math.log(10.0))
 
@@ -111,14 +116,12 @@ def _rarity(state: FloatArray, distance: float) -> float:
 @compiled
 def _learn_tail(state: FloatArray, distance: float) -> None:
     """Move the tail's quantile and mean excess; one distance counts at most as a few times the quantile."""
+    tame = min(distance, 5.0 * state[_QUANTILE] if state[_QUANTILE] > 0.0 else _LARGEST_FIRST)
+    state[_DISTANCE] += max(1.0 / state[_SEEN], 0.001) * (tame - state[_DISTANCE])
     if state[_QUANTILE] == 0.0:
-        state[_DISTANCE] = distance
-        state[_QUANTILE] = 3.0 * distance
-        state[_EXCESS] = distance
+        state[_QUANTILE] = 3.0 * state[_DISTANCE]
+        state[_EXCESS] = state[_DISTANCE]
         return
-    tame = min(distance, 5.0 * state[_QUANTILE])
-    rate = max(1.0 / state[_SEEN], 0.001)
-    state[_DISTANCE] += rate * (tame - state[_DISTANCE])
     step = _TAIL_RATE * state[_DISTANCE]
     if distance > state[_QUANTILE]:
         state[_EXCESS] += _TAIL_RATE * (tame - state[_QUANTILE] - state[_EXCESS])

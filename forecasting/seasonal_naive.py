@@ -284,9 +284,10 @@ def _follow_scale(state: State, settings: Settings, value: float) -> None:
     """Update the running mean; move the offset when the mean has left it by a factor of two."""
     scalars = state.scalars
     steps_per_day = DAY_S / settings.step_s
+    before = scalars[_MEAN]
     scalars[_MEAN] += (value - scalars[_MEAN]) * max(1.0 / (scalars[_STEP] + 1.0), 1.0 / steps_per_day)
     wanted, old = _OFFSET_SHARE * scalars[_MEAN], scalars[_OFFSET]
-    if wanted > 0.0 and not 0.5 * old <= wanted <= 2.0 * old:
+    if wanted > 0.0 and (before == 0.0 or not 0.5 * old <= wanted <= 2.0 * old):
         _reexpress(state.day, old, wanted)
         _reexpress(state.week, old, wanted)
         _reexpress(state.pending, old, wanted)
@@ -329,11 +330,10 @@ def _learn_season(state: State, settings: Settings, step: int, z: float, seen: b
     """Move level and profiles towards a value; a missing one only fills slots that were never seen."""
     elapsed_s = step * settings.step_s
     scalars = state.scalars
-    if elapsed_s >= DAY_S:
+    if seen and elapsed_s >= DAY_S:
+        level_rate = min(1.0, _LEVEL_RATE_PER_DAY * settings.step_s / DAY_S)
         scalars[_LAST_RESIDUAL] = z - _profile(state, settings, step)
-        if seen:
-            level_rate = min(1.0, _LEVEL_RATE_PER_DAY * settings.step_s / DAY_S)
-            scalars[_LEVEL] += level_rate * (scalars[_LAST_RESIDUAL] - scalars[_LEVEL])
+        scalars[_LEVEL] += level_rate * (scalars[_LAST_RESIDUAL] - scalars[_LEVEL])
     target = z - scalars[_LEVEL]
     day, week = _slot(step, settings.step_s, DAY_S), _slot(step, settings.step_s, WEEK_S)
     if elapsed_s < DAY_S:

@@ -1,6 +1,6 @@
 """Make `simulators/latency_table.npz`: exact queueing theory where there is any, simulation elsewhere.
 
-Takes about ten minutes on one core. Finished curves are kept in a work file, so an interrupted run goes on
+Takes about eleven minutes on one core. Finished curves are kept in a work file, so an interrupted run goes on
 where it stopped.
 """
 
@@ -114,7 +114,9 @@ def main(
     log_tail = _resume(work, json.dumps(settings), (*shape, RHO.size, RESPONSE_GRID.size))
     console = Console(stderr=True)
     cells = list(zip(np.ndindex(shape), product(*axes), strict=True))
-    for place, (routing, cv2, servers, targets) in track(cells, "latency table", console=console, disable=not console.is_terminal):
+    for place, (routing, cv2, servers, targets) in track(
+        cells, "latency table", console=console, disable=not console.is_terminal
+    ):
         if np.isnan(log_tail[place]).any():
             log_tail[place] = curve(routing, cv2, servers, targets, requests, seeds)
             _write(work, settings=json.dumps(settings), log_tail=log_tail)

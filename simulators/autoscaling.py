@@ -101,7 +101,15 @@ def instances_for(demand_rps: float, capacity_rps: float, policy: np.void, spot_
 
 @compiled
 def want(
-    fleet: np.void, bank: Bank, world: np.void, physics: np.void, policy: np.void, tick: int, warm: int, warming: int
+    fleet: np.void,
+    bank: Bank,
+    world: np.void,
+    physics: np.void,
+    policy: np.void,
+    tick: int,
+    warm: int,
+    warming: int,
+    capacity_rps: float,
 ) -> int:
     """Return the desired capacity a policy asks for at the start of a tick, before the group's limits.
 
@@ -114,9 +122,9 @@ def want(
         tick: Tick of the demand tape.
         warm: Wanted instances in service for at least the warm-up time.
         warming: Other wanted instances (booting, registering or warming up).
+        capacity_rps: What one target can be counted on for: the weakest one's capacity under round robin.
     """
     tape = bank.tapes[world.tape]
-    capacity_rps = physics.candidate_capacity_rps[fleet.spec]
     ring = (tick - 1 - physics.metric_delay_ticks) % METRIC_RING
     if policy.kind == POLICY_TARGET_CPU:
         return _track(fleet, policy, fleet.cpu_utilization[ring], policy.target_utilization, warm, warming)

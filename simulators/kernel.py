@@ -118,10 +118,13 @@ def _set_desired(fleet: np.void, physics: np.void, outcome: np.void, value: int)
 
 
 @compiled
-def _census(fleet: np.void, physics: np.void, tick: int, zone_active: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Count the wanted instances: (all, on demand, in service and warm); fills ``zone_active``."""
+def _census(
+    fleet: np.void, physics: np.void, tick: int, zone_active: NDArray[np.int64]
+) -> tuple[int, int, int, float]:
+    """Count the wanted instances: (all, on demand, in service and warm, dependable capacity); fills ``zone_active``."""
     zone_active[:] = 0
     active, on_demand, warm = 0, 0, 0
+    capacity_rps = physics.candidate_capacity_rps[fleet.spec]
     warm_before = tick * TICK_S - physics.instance_warmup_s
     for slot in range(fleet.live):
         if not is_active(fleet, physics, slot):
@@ -129,9 +132,11 @@ def _census(fleet: np.void, physics: np.void, tick: int, zone_active: NDArray[np
         active += 1
         zone_active[fleet.zone[slot]] += 1
         on_demand += fleet.market[slot] == ON_DEMAND
+        if not physics.least_outstanding:
+            capacity_rps = min(capacity_rps, physics.capacity_rps[fleet.type[slot]])
         serving = fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S
         warm += serving and fleet.launch_s[slot] <= warm_before
-    return active, on_demand, warm
+    return active, on_demand, warm, capacity_rps
 
 
 @compiled
@@ -212,9 +217,9 @@ def advance(
     world = bank.worlds[fleet.world]
     physics = bank.physics[world.physics]
     outcome.interruptions += reclaim(fleet, bank, world, physics, tick)
-    active, on_demand, warm = _census(fleet, physics, tick, zone_active)
+    active, on_demand, warm, capacity_rps = _census(fleet, physics, tick, zone_active)
     policy = menu[fleet.policy]
-    value = want(fleet, bank, world, physics, policy, tick, warm, active - warm)
+    value = want(fleet, bank, world, physics, policy, tick, warm, active - warm, capacity_rps)
     _set_desired(fleet, physics, outcome, value)
     if fleet.refreshing:
         active, on_demand = _refresh(fleet, physics, tick, active, on_demand, warm, zone_active)
@@ -284,6 +289,7 @@ def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
 @compiled
 def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -> None:
     in_service, pending, draining, spot, capacity_rps = 0, 0, 0, 0, 0.0
+    weakest_rps = physics.candidate_capacity_rps[fleet.spec]
     reading.type_count[:] = 0.0
     for slot in range(fleet.live):
         if fleet.off_s[slot] != FOREVER:
@@ -291,6 +297,8 @@ def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -
             continue
         kind = fleet.type[slot]
         reading.type_count[kind] += 1.0
+        if not physics.least_outstanding:
+            weakest_rps = min(weakest_rps, physics.capacity_rps[kind])
         spot += fleet.market[slot] == SPOT
         if fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S:
             in_service += 1
@@ -302,6 +310,7 @@ def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -
     reading.draining = draining
     reading.spot_in_use = spot
     reading.capacity_rps = capacity_rps
+    reading.dependable_rps = weakest_rps
 
 
 @compiled

@@ -35,6 +35,7 @@ _GRID_GAP_INVERSE = 1.0 / np.diff(RESPONSE_GRID)
 _LAST_INTERVAL = len(RESPONSE_GRID) - 2
 _STATIONARY_RHO_MAX = 0.95
 _OVERLOAD_POINTS = 5
+_SQRT_HALF = math.sqrt(0.5)
 _SMALLEST_TAIL = 1e-12
 _GRID_FROM_ZERO = np.concatenate([[0.0], RESPONSE_GRID])
 _MIXING_LEVELS = -np.concatenate([[0.0], np.geomspace(1e-3, 30.0, 160)])
@@ -110,10 +111,10 @@ def _between(low: NDArray[np.float64], high: NDArray[np.float64], cv2: float) ->
 
 
 def _quantiles(log_tail: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Response times at which a [x] log tail, continued by its last slope, passes each of `_MIXING_LEVELS`."""
+    """Response times at which a [x] log tail, kept on its last slope, passes each of `_MIXING_LEVELS`."""
     times = np.interp(-_MIXING_LEVELS, np.concatenate([[0.0], -log_tail]), _GRID_FROM_ZERO)
     time_per_level = (RESPONSE_GRID[-1] - RESPONSE_GRID[-2]) / max(log_tail[-2] - log_tail[-1], 1e-9)
-    return times + time_per_level * np.maximum(log_tail[-1] - _MIXING_LEVELS, 0.0)
+    return np.asarray(times + time_per_level * np.maximum(log_tail[-1] - _MIXING_LEVELS, 0.0))
 
 
 @lru_cache(maxsize=64)
@@ -183,7 +184,8 @@ def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float
     both = target_weight * rho_weight
     point = 0
     if x > 0.5:
-        point = min(int(2.0 * math.log2(2.0 * x)), _LAST_INTERVAL)
+        mantissa, exponent = math.frexp(x)
+        point = min(2 * exponent + (mantissa >= _SQRT_HALF), _LAST_INTERVAL)
     first = (
         near * table[target, rho_bin, point]
         + busier * table[target, rho_bin + 1, point]

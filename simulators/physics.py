@@ -167,9 +167,11 @@ def physics_record(catalogue: Catalogue, settings: WorldSettings) -> NDArray[np.
         members = [catalogue.index[name] for name in candidate.types]
         record["num_members"][0, position] = len(members)
         record["members"][0, position, : len(members)] = members
-        record["candidate_capacity_rps"][0, position] = np.mean(record["capacity_rps"][0, members])
+        capacities = record["capacity_rps"][0, members]
+        weakest_counts = physics.routing == "round_robin"
+        record["candidate_capacity_rps"][0, position] = capacities.min() if weakest_counts else capacities.mean()
         prices = np.array([catalogue.types[member].price_usd_per_hour for member in members])
-        per_unit = prices / record["capacity_rps"][0, members]
+        per_unit = prices / capacities
         record["candidate_on_demand_usd_per_hour"][0, position] = prices[int(np.argmin(per_unit))]
     return record
 

@@ -144,6 +144,7 @@ TELEMETRY: Final = np.dtype(
         ("draining", np.float64),
         ("spot_in_use", np.float64),
         ("capacity_rps", np.float64),
+        ("dependable_rps", np.float64),
         ("type_count", np.float64, (MAX_TYPES,)),
         ("refreshing", np.float64),
         ("spec", np.float64),
@@ -163,7 +164,8 @@ TELEMETRY: Final = np.dtype(
 """What a real account would show at a decision: the only thing policies, rules and the advisory service ever see.
 
 Metrics are those of the last visible minute (``metric_delay_ticks`` behind). ``demand_mean_rps`` averages the last 5,
-15 and 60 visible minutes. Counts are instances; shares 0..1; unused candidates are NaN.
+15 and 60 visible minutes. ``capacity_rps`` sums the instances in service; ``dependable_rps`` is what one target can
+be counted on for (the weakest one's capacity under round robin). Counts are instances; shares 0..1; unused candidates are NaN.
 """
 
 POLICY: Final = np.dtype(

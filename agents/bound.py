@@ -1,0 +1,141 @@
+"""A clairvoyant lower bound on the bill plus penalty of any policy, and the argument why none goes below it.
+
+Take one minute with demand ``d`` (requests per second) and any fleet, however it came about. Either the minute is bad and
+costs at least its penalty, or it is good, and then
+
+1. at most ``late`` (5 %) of its requests are late, and at most ``errors`` (0.1 %) are not served in the minute at all;
+2. each other request is answered in time by an instance that is in service for some part of the minute, and that part is
+   billed at no less than the cheapest price its type has had since the start of the instance's hour (spot, any zone) or
+   its list price;
+3. an instance of type k that runs at utilisation u while it serves answers at most the share ``1 - L_k(u)`` of its
+   requests in time, where ``L_k`` is the smallest late share of any number of targets (a backlog only adds to it);
+4. more than that no routing can do, so let the fleet be any non-negative mixture of fractions of instances at any
+   utilisations, and let the late requests of point 1 that overload an instance be worked off for nothing.
+
+So the cost of a good minute is at least the value of the linear program
+
+    minimise   sum_j p_j x_j
+    subject to sum_j a_j x_j + z      >= (1 - errors) d        (arrivals; z are late requests served for nothing)
+               sum_j a_j L_j x_j + z  <= late d                (late requests)
+               x, z >= 0
+
+over columns j = (type, utilisation), a_j = capacity x utilisation. Any feasible point of its dual
+
+    maximise  d ((1 - errors) alpha - late beta)   s.t.  a_j (alpha - L_j beta) <= p_j,  alpha <= beta,  alpha, beta >= 0
+
+is a lower bound too, so it is enough to search beta on a grid and take the best alpha for each. Boot, registration, warm-up,
+drain, the 60 s minimum and whole instances only add to the bill. Refunds are not part of totals. The bound of a window is
+the sum over its minutes of the smaller of penalty and good-minute cost.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.rollout import Windows
+from simulators.bank import Bank
+from simulators.latency import response_tail
+from simulators.records import TICK_S, ZONES
+
+_UTILIZATIONS: Final = np.arange(0.02, 0.981, 0.005)
+_TARGET_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+_BETA_OVER_COST: Final = np.concatenate(([0.0], np.geomspace(1e-3, 1e3, 400)))
+
+
+def late_share(log_tails: NDArray[np.float32], physics: np.void, kind: int, scale: float) -> NDArray[np.float64]:
+    """Return the smallest late share of a type at each utilisation of the grid, over any number of targets, [U]."""
+    table = log_tails[physics["servers"][kind]]
+    x = float(physics["slo_s"] / (physics["service_s"][kind] * scale))
+    shares = [[response_tail(table, n, float(u), x) for n in _TARGET_COUNTS] for u in _UTILIZATIONS]
+    return np.asarray(shares).min(axis=1)
+
+
+def used_types(physics: np.void) -> list[int]:
+    """Return the types that some launch candidate contains."""
+    members = {
+        int(physics["members"][spec, member])
+        for spec in range(int(physics["num_candidates"]))
+        for member in range(int(physics["num_members"][spec]))
+    }
+    return sorted(members)
+
+
+def good_minute_usd_per_request(
+    prices_usd_per_s: NDArray[np.float64], log_tails: NDArray[np.float32], physics: np.void, scale: float = 1.0
+) -> NDArray[np.float64]:
+    """Return a lower bound on what one request of a good minute costs, for each row of prices.
+
+    Args:
+        prices_usd_per_s: [N, types in use] lowest price an instance of each type can be paying.
+        log_tails: Response tables of the world's physics.
+        physics: PHYSICS record.
+        scale: Work scale of the minute.
+
+    Returns:
+        [N] USD per request: the best dual value over a grid of beta, so never above the linear program's optimum.
+    """
+    kinds = used_types(physics)
+    errors, late = float(physics["slo_error_fraction"]), float(physics["slo_late_fraction"])
+    shares = np.stack([late_share(log_tails, physics, kind, scale) for kind in kinds])
+    capacity = np.array([physics["capacity_rps"][kind] / scale for kind in kinds])
+    best = np.zeros(len(prices_usd_per_s))
+    for row, prices in enumerate(prices_usd_per_s):
+        unit = prices[:, None] / (capacity[:, None] * _UTILIZATIONS[None, :])
+        betas = _BETA_OVER_COST * unit.min()
+        alphas = (unit[None] + betas[:, None, None] * shares[None]).min(axis=(1, 2))
+        alphas = np.minimum(alphas, betas)
+        best[row] = max(0.0, float(((1.0 - errors) * alphas - late * betas).max()))
+    return best
+
+
+def lowest_prices(bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int) -> NDArray[np.float64]:
+    """Return the lowest price any instance can be paying in each market hour of a window, [hours, types in use].
+
+    An instance pays what its pool cost at the start of its own hour, so the hour before counts too.
+    """
+    kinds = used_types(physics)
+    phase = int(world["market_phase"])
+    hours = np.arange((first_tick + phase) // 60, (last_tick - 1 + phase) // 60 + 1)
+    tape = bank.spot_usd_per_s[int(world["market"])]
+    lowest = np.empty((len(hours), len(kinds)))
+    for column, kind in enumerate(kinds):
+        pools = tape[:, kind * ZONES : (kind + 1) * ZONES].min(axis=1).astype(np.float64)
+        paying = np.minimum(pools[hours % len(tape)], pools[(hours - 1) % len(tape)])
+        lowest[:, column] = np.minimum(paying, float(physics["on_demand_usd_per_s"][kind]))
+    return lowest
+
+
+def bound_per_tick(bank: Bank, world_index: int, first_tick: int, last_tick: int) -> NDArray[np.float64]:
+    """Return the bound of each tick of one window, [ticks] USD; unscored ticks cost 0."""
+    world = bank.worlds[world_index]
+    physics = bank.physics[world["physics"]]
+    tape = bank.tapes[world["tape"]]
+    log_tails = bank.log_tails[int(world["physics"])]
+    at = slice(int(tape["start"]) + first_tick, int(tape["start"]) + last_tick)
+    demand = bank.demand_rps[at].astype(np.float64)
+    scales = bank.work_scale[at]
+    prices = lowest_prices(bank, world, physics, first_tick, last_tick)
+    phase = int(world["market_phase"])
+    hour = (np.arange(first_tick, last_tick) + phase) // 60 - (first_tick + phase) // 60
+    per_request = np.empty(len(demand))
+    for scale in np.unique(scales):
+        chosen = scales == scale
+        per_hour = good_minute_usd_per_request(prices, log_tails, physics, float(scale))
+        per_request[chosen] = per_hour[hour[chosen]]
+    reference = float(physics["reference_usd_per_request"] * tape["reference_demand_rps"] * TICK_S)
+    penalty = np.full(len(demand), float(physics["penalty_multiple"]) * reference)
+    if physics["traffic_penalty"]:
+        penalty *= demand / float(tape["reference_demand_rps"])
+    cost = np.minimum(per_request * demand * TICK_S, np.where(demand > 0.0, penalty, 0.0))
+    return np.asarray(cost * bank.scored[at])
+
+
+def bound_usd(bank: Bank, windows: Windows) -> NDArray[np.float64]:
+    """Return the bound of each window, [B] USD."""
+    return np.array(
+        [
+            bound_per_tick(bank, int(world), int(start), int(end)).sum()
+            for world, start, end in zip(windows.worlds, windows.starts, windows.ends, strict=True)
+        ]
+    )

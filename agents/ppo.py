@@ -1,0 +1,219 @@
+"""PPO by stable-baselines3 on the native batch: starts where the best rule stands, free to leave it."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger, configure
+
+from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
+from agents.rules import RuleBook
+from envs.action import action_space
+from envs.sb3 import InfrastructureVecEnv
+from envs.settings import EnvSettings
+from simulators.bank import Bank
+
+MODEL_FILE: Final = "model.zip"
+STATE_FILE: Final = "state.json"
+_SCALE_DECAY: Final = 1.2
+_SPOT_DECAY: Final = 0.8
+
+
+class PPOSettings(BaseModel):
+    """Hyper-parameters of PPO; names are stable-baselines3's where it has one.
+
+    Attributes:
+        n_timesteps: Decisions in all.
+        n_envs: Fleets side by side.
+        n_steps: Decisions of each fleet per update.
+        batch_size: Minibatch.
+        n_epochs: Passes over a rollout.
+        learning_rate: At the start; falls linearly to ``final_learning_rate``.
+        final_learning_rate: At the end.
+        gamma: Discount per decision.
+        gae_lambda: Generalised advantage estimation.
+        clip_range: Policy clip.
+        ent_coef: Entropy bonus at the start; falls linearly to 0.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Gradient clip.
+        target_kl: Stop an update's epochs beyond this divergence; None never stops.
+        hidden: Units of the two hidden layers of policy and value.
+        start_confidence: Probability of the best rule's choice in each part of the first policy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_timesteps: int = Field(3_000_000, ge=1)
+    n_envs: int = Field(256, ge=1)
+    n_steps: int = Field(64, ge=2)
+    batch_size: int = Field(2048, ge=2)
+    n_epochs: int = Field(4, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    final_learning_rate: float = Field(5e-5, ge=0)
+    gamma: float = Field(0.98, gt=0, lt=1)
+    gae_lambda: float = Field(0.9, gt=0, le=1)
+    clip_range: float = Field(0.2, gt=0)
+    ent_coef: float = Field(0.002, ge=0)
+    vf_coef: float = Field(0.5, ge=0)
+    max_grad_norm: float = Field(0.5, gt=0)
+    target_kl: float | None = Field(None, gt=0)
+    hidden: int = Field(64, ge=4, le=1024)
+    start_confidence: float = Field(0.8, gt=0, lt=1)
+
+
+def start_logits(settings: EnvSettings, action: NDArray[np.int64], confidence: float) -> NDArray[np.float64]:
+    """Return logits, concatenated over the action's parts, that put ``confidence`` on each part of an action.
+
+    Probability falls off with distance in the ordered parts (scale, spot) and is spread evenly in the others.
+    """
+    parts = []
+    for part, size in enumerate(action_space(settings.task).nvec):
+        distance = np.abs(np.arange(size) - action[part]).astype(np.float64)
+        decay = {0: _SCALE_DECAY, 2: _SPOT_DECAY}.get(part, 0.0)
+        weights = np.where(distance > 0, np.exp(-decay * distance), 0.0)
+        weights *= (1.0 - confidence) / weights.sum() if size > 1 else 0.0
+        weights[action[part]] = confidence
+        parts.append(np.log(np.maximum(weights, 1e-8)))
+    return np.concatenate(parts)
+
+
+def make_model(
+    settings: EnvSettings,
+    ppo: PPOSettings,
+    *,
+    bank: Bank,
+    start: NDArray[np.int64] | None,
+    seed: int,
+) -> PPO:
+    """Return a PPO model over a fresh batch of fleets; its first policy is the action ``start``, softly."""
+    torch.set_num_threads(1)
+    env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank, seed=seed * 1_000_003)
+    model = PPO(
+        "MlpPolicy",
+        env,
+        n_steps=ppo.n_steps,
+        batch_size=ppo.batch_size,
+        n_epochs=ppo.n_epochs,
+        learning_rate=lambda left: ppo.final_learning_rate + left * (ppo.learning_rate - ppo.final_learning_rate),
+        gamma=ppo.gamma,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=ppo.clip_range,
+        ent_coef=ppo.ent_coef,
+        vf_coef=ppo.vf_coef,
+        max_grad_norm=ppo.max_grad_norm,
+        target_kl=ppo.target_kl,
+        policy_kwargs={"net_arch": [ppo.hidden, ppo.hidden]},
+        seed=seed,
+        device="cpu",
+    )
+    if start is not None:
+        logits = start_logits(settings, start, ppo.start_confidence)
+        with torch.no_grad():
+            model.policy.action_net.bias.copy_(torch.as_tensor(logits, dtype=torch.float32))
+    return model
+
+
+class EntropySchedule(BaseCallback):
+    """Lowers the entropy bonus linearly to 0."""
+
+    def __init__(self, first: float) -> None:
+        super().__init__()
+        self._first = first
+
+    def _on_rollout_start(self) -> None:
+        self.model.ent_coef = self._first * self.model._current_progress_remaining  # type: ignore[attr-defined]
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class TrainingRun:
+    """A training run in a folder: model, state, TensorBoard curves; can be interrupted and resumed.
+
+    Args:
+        folder: Where everything is written.
+        settings: Environment to train in.
+        ppo: Hyper-parameters.
+        book: Rules; their policies are the task's menu.
+        bank: Training worlds.
+        seed: Of the agent and its fleets.
+    """
+
+    def __init__(
+        self, folder: Path, settings: EnvSettings, ppo: PPOSettings, book: RuleBook, bank: Bank, seed: int
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.ppo = ppo
+        self.book = book
+        self.bank = bank
+        self.seed = seed
+
+    def train(
+        self,
+        *,
+        start: NDArray[np.int64] | None,
+        resume: bool = False,
+        validation: ValidationCallback | None = None,
+        extra: BaseCallback | None = None,
+    ) -> PPO:
+        """Train until ``n_timesteps``; with ``resume``, from the last checkpoint.
+
+        Raises:
+            FileNotFoundError: ``resume`` without a checkpoint.
+            ValueError: The checkpoint was trained with other settings.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model = make_model(self.settings, self.ppo, bank=self.bank, start=start, seed=self.seed)
+        done = 0
+        if resume:
+            done = self._restore(model)
+        model.set_logger(self._logger())
+        callbacks: list[BaseCallback] = [
+            EntropySchedule(self.ppo.ent_coef),
+            CurvesCallback(self.settings.task),
+            CheckpointCallback(self._checkpoint),
+        ]
+        callbacks += [item for item in (validation, extra) if item is not None]
+        left = max(0, self.ppo.n_timesteps - done)
+        if left:
+            model.learn(left, callback=CallbackList(callbacks), reset_num_timesteps=not resume, progress_bar=False)
+        self._checkpoint(model)
+        return model
+
+    def _logger(self) -> Logger:
+        return configure(str(self.folder / "tensorboard"), ["tensorboard", "csv"])
+
+    def _identity(self) -> dict[str, object]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "ppo": self.ppo.model_dump(mode="json", exclude={"n_timesteps"}),
+            "seed": self.seed,
+        }
+
+    def _checkpoint(self, model: PPO) -> None:
+        temporary = self.folder / "model.tmp.zip"
+        model.save(temporary)
+        temporary.replace(self.folder / MODEL_FILE)
+        state = {**self._identity(), "num_timesteps": int(model.num_timesteps)}
+        state_temporary = self.folder / (STATE_FILE + ".tmp")
+        state_temporary.write_text(json.dumps(state, indent=1) + "\n")
+        state_temporary.replace(self.folder / STATE_FILE)
+
+    def _restore(self, model: PPO) -> int:
+        path = self.folder / STATE_FILE
+        if not path.exists() or not (self.folder / MODEL_FILE).exists():
+            raise FileNotFoundError(f"{self.folder}: no checkpoint to resume from")
+        state = json.loads(path.read_text())
+        for key, value in self._identity().items():
+            if state[key] != value:
+                raise ValueError(f"{path}: the checkpoint was trained with another {key}; resume with the same ones")
+        model.set_parameters(self.folder / MODEL_FILE, device="cpu")
+        model.num_timesteps = int(state["num_timesteps"])
+        return int(state["num_timesteps"])
