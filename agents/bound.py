@@ -35,20 +35,32 @@ from numpy.typing import NDArray
 
 from agents.rollout import Windows
 from simulators.bank import Bank
-from simulators.latency import response_tail
+from simulators.latency import overloaded_tail, response_tail
 from simulators.records import TICK_S, ZONES
 
-_UTILIZATIONS: Final = np.arange(0.02, 0.981, 0.005)
+_UTILIZATIONS: Final = np.concatenate((np.arange(0.02, 0.9999, 0.002), np.geomspace(1.0, 20.0, 60), [1e6]))
 _TARGET_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-_BETA_OVER_COST: Final = np.concatenate(([0.0], np.geomspace(1e-3, 1e3, 400)))
+_BETA_OVER_COST: Final = np.concatenate(([0.0], np.geomspace(1e-2, 1e3, 300)))
+_LATE_PRICE: Final = np.concatenate(([0.0], np.geomspace(1e-3, 1e4, 2000)))
 
 
 def late_share(log_tails: NDArray[np.float32], physics: np.void, kind: int, scale: float) -> NDArray[np.float64]:
-    """Return the smallest late share of a type at each utilisation of the grid, over any number of targets, [U]."""
+    """Return the smallest late share of a type at each utilisation of the grid, over any number of targets, [U].
+
+    Above saturation an instance that serves for one second, the shortest there is, waits least.
+    """
     table = log_tails[physics["servers"][kind]]
-    x = float(physics["slo_s"] / (physics["service_s"][kind] * scale))
-    shares = [[response_tail(table, n, float(u), x) for n in _TARGET_COUNTS] for u in _UTILIZATIONS]
-    return np.asarray(shares).min(axis=1)
+    service_s = float(physics["service_s"][kind] * scale)
+    x = float(physics["slo_s"]) / service_s
+    shares = np.empty((len(_UTILIZATIONS), len(_TARGET_COUNTS)))
+    for row, utilization in enumerate(_UTILIZATIONS):
+        for column, targets in enumerate(_TARGET_COUNTS):
+            if utilization <= 1.0:
+                shares[row, column] = response_tail(table, targets, float(utilization), x)
+            else:
+                wait = (utilization - 1.0) / service_s
+                shares[row, column] = overloaded_tail(table, targets, float(utilization), 0.0, wait, x)
+    return np.asarray(np.minimum.accumulate(shares.min(axis=1)[::-1])[::-1])
 
 
 def used_types(physics: np.void) -> list[int]:
@@ -61,32 +73,40 @@ def used_types(physics: np.void) -> list[int]:
     return sorted(members)
 
 
-def good_minute_usd_per_request(
-    prices_usd_per_s: NDArray[np.float64], log_tails: NDArray[np.float32], physics: np.void, scale: float = 1.0
-) -> NDArray[np.float64]:
-    """Return a lower bound on what one request of a good minute costs, for each row of prices.
+class GoodMinute:
+    """The dual program of one physics record and work scale, ready for any prices.
 
-    Args:
-        prices_usd_per_s: [N, types in use] lowest price an instance of each type can be paying.
-        log_tails: Response tables of the world's physics.
-        physics: PHYSICS record.
-        scale: Work scale of the minute.
-
-    Returns:
-        [N] USD per request: the best dual value over a grid of beta, so never above the linear program's optimum.
+    With unit price c = p / capacity, the constraints of a type read ``alpha <= c g(beta / c)`` where
+    ``g(b) = min over u of (1 / u + b L(u))`` does not depend on prices. g is concave, so its linear interpolation on a
+    grid of b never exceeds it, and what it allows stays feasible; between two utilisations of the grid the larger
+    one's 1 / u and the smaller one's L are taken, which bounds everything in between.
     """
-    kinds = used_types(physics)
-    errors, late = float(physics["slo_error_fraction"]), float(physics["slo_late_fraction"])
-    shares = np.stack([late_share(log_tails, physics, kind, scale) for kind in kinds])
-    capacity = np.array([physics["capacity_rps"][kind] / scale for kind in kinds])
-    best = np.zeros(len(prices_usd_per_s))
-    for row, prices in enumerate(prices_usd_per_s):
-        unit = prices[:, None] / (capacity[:, None] * _UTILIZATIONS[None, :])
-        betas = _BETA_OVER_COST * unit.min()
-        alphas = (unit[None] + betas[:, None, None] * shares[None]).min(axis=(1, 2))
-        alphas = np.minimum(alphas, betas)
-        best[row] = max(0.0, float(((1.0 - errors) * alphas - late * betas).max()))
-    return best
+
+    def __init__(self, log_tails: NDArray[np.float32], physics: np.void, scale: float = 1.0) -> None:
+        kinds = used_types(physics)
+        self._errors = float(physics["slo_error_fraction"])
+        self._late = float(physics["slo_late_fraction"])
+        self._capacity = np.array([physics["capacity_rps"][kind] / scale for kind in kinds])
+        shares = [late_share(log_tails, physics, kind, scale) for kind in kinds]
+        fewest = 1.0 / _UTILIZATIONS[1:]
+        self._least = [(fewest + _LATE_PRICE[:, None] * share[:-1]).min(axis=1) for share in shares]
+
+    def usd_per_request(self, prices_usd_per_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a lower bound on what one request of a good minute costs.
+
+        Args:
+            prices_usd_per_s: [N, types in use] lowest price an instance of each type can be paying.
+
+        Returns:
+            [N] USD: the best dual value over a grid of beta, so never above the linear program's optimum.
+        """
+        unit = prices_usd_per_s / self._capacity
+        betas = unit.min(axis=1, keepdims=True) * _BETA_OVER_COST
+        alphas = betas.copy()
+        for column, least in enumerate(self._least):
+            price = unit[:, column, None]
+            np.minimum(alphas, price * np.interp(betas / price, _LATE_PRICE, least), out=alphas)
+        return np.asarray(((1.0 - self._errors) * alphas - self._late * betas).max(axis=1))
 
 
 def lowest_prices(bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int) -> NDArray[np.float64]:
@@ -106,8 +126,16 @@ def lowest_prices(bank: Bank, world: np.void, physics: np.void, first_tick: int,
     return lowest
 
 
-def bound_per_tick(bank: Bank, world_index: int, first_tick: int, last_tick: int) -> NDArray[np.float64]:
-    """Return the bound of each tick of one window, [ticks] USD; unscored ticks cost 0."""
+Programs = dict[tuple[int, float], GoodMinute]
+
+
+def bound_per_tick(
+    bank: Bank, world_index: int, first_tick: int, last_tick: int, programs: Programs | None = None
+) -> NDArray[np.float64]:
+    """Return the bound of each tick of one window, [ticks] USD; unscored ticks cost 0.
+
+    ``programs`` keeps what does not depend on prices between calls over the same bank.
+    """
     world = bank.worlds[world_index]
     physics = bank.physics[world["physics"]]
     tape = bank.tapes[world["tape"]]
@@ -116,13 +144,16 @@ def bound_per_tick(bank: Bank, world_index: int, first_tick: int, last_tick: int
     demand = bank.demand_rps[at].astype(np.float64)
     scales = bank.work_scale[at]
     prices = lowest_prices(bank, world, physics, first_tick, last_tick)
+    programs = {} if programs is None else programs
     phase = int(world["market_phase"])
     hour = (np.arange(first_tick, last_tick) + phase) // 60 - (first_tick + phase) // 60
     per_request = np.empty(len(demand))
     for scale in np.unique(scales):
         chosen = scales == scale
-        per_hour = good_minute_usd_per_request(prices, log_tails, physics, float(scale))
-        per_request[chosen] = per_hour[hour[chosen]]
+        key = (int(world["physics"]), float(scale))
+        if key not in programs:
+            programs[key] = GoodMinute(log_tails, physics, float(scale))
+        per_request[chosen] = programs[key].usd_per_request(prices)[hour[chosen]]
     reference = float(physics["reference_usd_per_request"] * tape["reference_demand_rps"] * TICK_S)
     penalty = np.full(len(demand), float(physics["penalty_multiple"]) * reference)
     if physics["traffic_penalty"]:
@@ -133,9 +164,10 @@ def bound_per_tick(bank: Bank, world_index: int, first_tick: int, last_tick: int
 
 def bound_usd(bank: Bank, windows: Windows) -> NDArray[np.float64]:
     """Return the bound of each window, [B] USD."""
+    programs: Programs = {}
     return np.array(
         [
-            bound_per_tick(bank, int(world), int(start), int(end)).sum()
+            bound_per_tick(bank, int(world), int(start), int(end), programs).sum()
             for world, start, end in zip(windows.worlds, windows.starts, windows.ends, strict=True)
         ]
     )

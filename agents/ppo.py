@@ -18,6 +18,7 @@ from envs.action import action_space
 from envs.sb3 import InfrastructureVecEnv
 from envs.settings import EnvSettings
 from simulators.bank import Bank
+from telemetry.provenance import write_json
 
 MODEL_FILE: Final = "model.zip"
 STATE_FILE: Final = "state.json"
@@ -201,10 +202,7 @@ class TrainingRun:
         temporary = self.folder / "model.tmp.zip"
         model.save(temporary)
         temporary.replace(self.folder / MODEL_FILE)
-        state = {**self._identity(), "num_timesteps": int(model.num_timesteps)}
-        state_temporary = self.folder / (STATE_FILE + ".tmp")
-        state_temporary.write_text(json.dumps(state, indent=1) + "\n")
-        state_temporary.replace(self.folder / STATE_FILE)
+        write_json(self.folder / STATE_FILE, {**self._identity(), "num_timesteps": int(model.num_timesteps)})
 
     def _restore(self, model: PPO) -> int:
         path = self.folder / STATE_FILE

@@ -4,7 +4,6 @@ The rules of a file are the scaling-policy menu of the task, in the same order, 
 agent and the agent can start from the best of them.
 """
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from envs.action import encode_action
 from envs.settings import ENVIRONMENT_VERSION, TaskSettings
 from simulators.menu import ScalingPolicy
+from telemetry.provenance import write_json, write_text
 
 RULES_FILE = Path(__file__).resolve().parent.parent / "configs" / "rules.yaml"
 
@@ -105,9 +105,7 @@ def load_rules(path: Path = RULES_FILE) -> RuleBook:
 def save_rules(book: RuleBook, path: Path) -> None:
     """Write a rule book, JSON or YAML by its suffix, by a temporary file and a rename."""
     content = book.model_dump(mode="json")
-    temporary = path.with_name(path.name + ".tmp")
     if path.suffix == ".json":
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(path, content)
     else:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, width=110))
-    temporary.replace(path)
+        write_text(path, yaml.safe_dump(content, sort_keys=False, width=110))

@@ -34,13 +34,14 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     """
     splits = load_splits()
     seeds = splits.seed_range(source.split)
-    patterns = splits.patterns.of(source.split) if source.patterns is None else source.patterns
+    allowed = splits.patterns.of("train" if source.split == "validate" else source.split)
+    patterns = allowed if source.patterns is None else source.patterns
     rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
     scenarios = []
     for name in patterns:
-        if name not in splits.patterns.of(source.split):
-            allowed = ", ".join(splits.patterns.of(source.split))
-            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {allowed}")
+        if name not in allowed:
+            known = ", ".join(allowed)
+            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
     sources = [*patterns, *(load_workload(_workload_file(name)) for name in source.models)]
     for position, item in enumerate(sources):
         for draw in range(source.scenarios_per_source):

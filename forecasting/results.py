@@ -2,9 +2,6 @@
 
 import json
 import os
-import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-_PACKAGES = ("fleetgym", "numba", "numpy", "pyarrow", "scipy")
-_ROOT = Path(__file__).resolve().parent.parent
+from telemetry.provenance import git_commit, versions
 
 
 def write_result(table: pa.Table, out: Path, options: dict[str, Any]) -> Path:
@@ -47,23 +43,3 @@ def write_result(table: pa.Table, out: Path, options: dict[str, Any]) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return record_path
-
-
-def versions() -> dict[str, str]:
-    """Return the versions a result depends on; "not installed" for a missing package."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def git_commit() -> str | None:
-    """Return the commit of the source tree, or None outside a repository."""
-    command = ["git", "-C", str(_ROOT), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

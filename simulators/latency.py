@@ -33,7 +33,6 @@ _RHO_BINS = 98
 _LOG2_TARGETS = np.minimum(np.log2(np.arange(1, 129)), len(TARGETS) - 1)
 _GRID_GAP_INVERSE = 1.0 / np.diff(RESPONSE_GRID)
 _LAST_INTERVAL = len(RESPONSE_GRID) - 2
-_STATIONARY_RHO_MAX = 0.95
 _OVERLOAD_POINTS = 5
 _SQRT_HALF = math.sqrt(0.5)
 _SMALLEST_TAIL = 1e-12
@@ -211,7 +210,8 @@ def overloaded_tail(
     """P(response > x) over a tick in which a backlog adds a wait that moves linearly from start to end.
 
     The fluid picture of overload: every request waits for the backlog, then meets the stationary queue at
-    no more than 95 % utilization. The mean over five evenly spaced moments of the tick.
+    no more than 98 % utilization, so that crossing saturation never helps. The mean over five evenly spaced
+    moments of the tick.
 
     Args:
         table: [targets, rho, x] one server count of `load_tail_table`.
@@ -224,11 +224,10 @@ def overloaded_tail(
     Returns:
         Probability in [0, 1]; moments at which the wait alone reaches x count 1.
     """
-    steady_rho = min(rho, _STATIONARY_RHO_MAX)
     total = 0.0
     for moment in range(_OVERLOAD_POINTS):
         wait = wait_start + (wait_end - wait_start) * (moment + 0.5) / _OVERLOAD_POINTS
-        total += response_tail(table, targets, steady_rho, x - wait)
+        total += response_tail(table, targets, rho, x - wait)
     return total / _OVERLOAD_POINTS
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry.provenance import write_json
+
 _STEP_MINUTES = 5
 _STEPS_PER_HOUR = 12
 _HOURS_PER_WEEK = 168
@@ -158,9 +160,7 @@ def sample_workload(model: WorkloadModel, *, days: int, seed: int) -> NDArray[np
 
 def save_workload(model: WorkloadModel, path: Path) -> None:
     """Write a model as JSON, by a temporary file and a rename."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(model), indent=1) + "\n")
-    temporary.replace(path)
+    write_json(path, asdict(model))
 
 
 def load_workload(path: Path) -> WorkloadModel:

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-
 from reference.fleet_reference import (
     AMOUNTS,
     COUNTERS,
@@ -15,6 +14,7 @@ from reference.fleet_reference import (
     fleet_of,
     price_usd_per_s,
 )
+
 from simulators.records import OUTCOME, SPOT
 
 COUNT_FIELDS = tuple(name for name in OUTCOME.names or () if np.issubdtype(OUTCOME[name].base, np.integer))

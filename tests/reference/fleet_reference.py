@@ -1,8 +1,10 @@
 """A second implementation of docs/semantics.md: one instance, one rule, one number at a time.
 
-Written from the document and the record layouts, not from the compiled kernel, so that the two can be held against each
-other. Each function bears the name of the section it plays. Only draws and response-time tails are shared with the
-kernel; both have tests of their own.
+Written from the document and the record layouts, not from the compiled kernel, so that the two can be held
+against each other. Each function bears the name of the section it plays. Only draws and response-time tails are
+shared with the kernel; both have tests of their own. Not in the document, and taken over from the kernel: which
+fields of an outcome a tick fills (terminations count every instance that is gone), infeasible minutes, ticks
+that are not scored, and the memory of bad minutes.
 """
 
 import math
@@ -273,11 +275,7 @@ def stop(fleet: Fleet, world: World, instance: Instance) -> None:
 def is_active(fleet: Fleet, world: World, instance: Instance) -> bool:
     if instance.wanted:
         return True
-    return (
-        instance.reclaimed
-        and not world.physics["capacity_rebalancing"]
-        and instance.gone_s > fleet.now
-    )
+    return instance.reclaimed and not world.physics["capacity_rebalancing"] and instance.gone_s > fleet.now
 
 
 def active(fleet: Fleet, world: World) -> list[Instance]:
@@ -339,7 +337,7 @@ def visible_minute(fleet: Fleet, world: World) -> int:
 
 
 def dependable_rps(fleet: Fleet, world: World, running: list[Instance]) -> float:
-    """Capacity one target can be counted on for: the weakest under round robin, else the mean of the specification."""
+    """Capacity to count on: the weakest target's under round robin, else the mean of the specification."""
     capacities = [world.capacity(kind) for kind in world.members(fleet.spec)]
     if world.physics["least_outstanding"]:
         return sum(capacities) / len(capacities)
@@ -353,7 +351,7 @@ def instances_for(fleet: Fleet, policy: Any, demand_rps: float, dependable: floa
 
 def forecast_at(world: World, row: int, lead: int, position: float) -> float:
     levels = [float(value) for value in world.forecast_rps[row][lead]]
-    low = min(int(math.floor(position)), len(QUANTILE_LEVELS) - 2)
+    low = min(math.floor(position), len(QUANTILE_LEVELS) - 2)
     return levels[low] + (position - low) * (levels[low + 1] - levels[low])
 
 
@@ -374,9 +372,7 @@ def apply_policy(fleet: Fleet, world: World, menu: Any, outcome: Outcome) -> Non
         track_target(fleet, world, policy, outcome, dependable, warm, len(running) - warm)
 
 
-def follow_forecast(
-    fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float
-) -> None:
+def follow_forecast(fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float) -> None:
     demand = float(world.demand_rps[visible_minute(fleet, world)])
     for lead in range(int(policy["lead"]) + 1):
         demand = max(demand, forecast_at(world, fleet.tick // 5, lead, float(policy["quantile"])))
@@ -410,10 +406,11 @@ def track_target(
     desired = fleet.desired
     if fleet.high_points >= policy["out_points"]:
         set_desired(fleet, world, outcome, max(desired, round_up(warm * metric / target)))
-    elif fleet.low_points >= policy["in_points"] and warming == 0:
-        if desired > 1 and metric * desired / (desired - 1) <= target:
-            removed = round_down(desired - desired * metric / target)
-            set_desired(fleet, world, outcome, desired - removed)
+    elif fleet.low_points >= policy["in_points"] and warming == 0 and desired > 1:
+        if metric * desired / (desired - 1) > target:
+            return
+        removed = round_down(desired - desired * metric / target)
+        set_desired(fleet, world, outcome, desired - removed)
 
 
 # A tick, 3: rolling replacement
@@ -622,9 +619,7 @@ def serve(fleet: Fleet, world: World, outcome: Outcome, *, detail: bool) -> None
     judge(fleet, world, outcome, demand, late, failed)
 
 
-def judge(
-    fleet: Fleet, world: World, outcome: Outcome, demand: float, late: float, failed: float
-) -> None:
+def judge(fleet: Fleet, world: World, outcome: Outcome, demand: float, late: float, failed: float) -> None:
     """Whether the minute is bad, and what it costs."""
     physics, ring = world.physics, fleet.tick % METRIC_RING
     requests = demand * 60

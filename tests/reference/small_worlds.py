@@ -156,9 +156,7 @@ class Run:
 
     def step(self, ticks: int = 1, *, detail: bool = False) -> NDArray[np.void]:
         outcomes = np.zeros(len(self.fleets), OUTCOME)
-        step_batch(
-            self.fleets, self.bank, menu(), self.decisions, outcomes, self.readings, ticks, detail
-        )
+        step_batch(self.fleets, self.bank, menu(), self.decisions, outcomes, self.readings, ticks, detail)
         return outcomes
 
 

@@ -39,7 +39,7 @@ def tiny_bank(
     pool_state: ArrayLike = 0,
     reclaim: NDArray[np.uint8] | None = None,
 ) -> Bank:
-    """A bank of one world. Prices are [hours] or one number, states [ticks, pools] or one; the market does not wrap."""
+    """A bank of one world. Prices are [hours] or one number, states [ticks, pools] or one."""
     demand = np.asarray(demand_rps, dtype=np.float32)
     ticks = len(demand)
     rows = -(-ticks // 5)
@@ -68,7 +68,9 @@ def tiny_bank(
         np.zeros((ticks, POOLS), np.uint8) if reclaim is None else reclaim,
     )
     plans = [WorldPlan(0, 0)]
-    return build_bank([scenario], [market], plans, catalogue=CATALOGUE, settings=[settings or WorldSettings()])
+    return build_bank(
+        [scenario], [market], plans, catalogue=CATALOGUE, settings=[settings or WorldSettings()]
+    )
 
 
 def reclaim_all_at(ticks: int, at: int) -> NDArray[np.uint8]:

@@ -10,15 +10,18 @@ from reference import fleet_reference as reference
 from reference.comparison import Largest, outcome_differences, state_differences
 from reference.fleet_reference import Fleet, Instance, World
 from reference.small_worlds import SETTINGS, Run, menu, small_bank, start_run
+from reference.tiny_worlds import OneFleet, tiny_bank
 
-from simulators.records import DECISION, OUTCOME, SPOT
+from simulators.records import DECISION, OUTCOME, RESPONSE_GRID_MS, SPOT
 
 
-def differences(run: Run, ticks: int, *, inject: bool, detail_every: int = 4) -> Iterator[tuple[str, Largest]]:
+def differences(
+    run: Run, ticks: int, *, inject: bool, detail_every: int = 4
+) -> Iterator[tuple[str, Largest]]:
     """Yield every difference over ``ticks`` random minutes of all fleets of a run.
 
-    ``inject`` copies the kernel's state into the reference before each minute, so that one error shows once; without
-    it both run freely.
+    ``inject`` copies the kernel's state into the reference before each minute, so that one error shows once;
+    without it both run freely.
     """
     policies, largest = menu(), Largest()
     worlds = [reference.world_of(run.bank, int(index)) for index in run.fleets["world"]]
@@ -137,7 +140,9 @@ def test_a_fault_planted_in_the_reference_is_caught(
     worlds = np.resize(rebalancing_worlds(bank), 30)
     monkeypatch.setattr(reference, rule, fault)
     run = start_run(bank, 30, seed=6, worlds=worlds)
-    caught = (text for text, _ in differences(run, 90, inject=True, detail_every=1000) if f": {field}" in text)
+    caught = (
+        text for text, _ in differences(run, 90, inject=True, detail_every=1000) if f": {field}" in text
+    )
     assert next(caught, None) is not None, f"{fault.__name__} went unnoticed in {30 * 90} minutes"
 
 
@@ -148,11 +153,34 @@ def test_the_runs_with_planted_faults_agree_without_them() -> None:
     assert not found, f"{len(found)} differences, first: " + "\n".join(found[:5])
 
 
+def test_a_backlog_elsewhere_leaves_the_percentiles_of_a_busy_target_alone() -> None:
+    fleet = OneFleet(tiny_bank(np.full(60, 2 * 40 * 0.98)))
+    fleet.state["live"] = fleet.state["desired"] = 2
+    fleet.state["backlog_requests"][0] = 200.0
+    fleet.batch.step(1, detail=True)
+    outcome = fleet.batch.outcomes[0]
+    level = RESPONSE_GRID_MS.index(250)
+    assert outcome["slower_requests"][level] == pytest.approx(outcome["late_requests"], rel=1e-6)
+
+
+def test_slower_requests_say_the_same_as_late_requests() -> None:
+    run = start_run(small_bank(), 60, seed=8)
+    slo_ms = 1000 * run.bank.physics["slo_s"][run.bank.worlds["physics"][run.fleets["world"]]]
+    level = RESPONSE_GRID_MS.index(250)
+    for _ in range(80):
+        run.decide()
+        outcomes = run.step(detail=True)
+        known = slo_ms == 250
+        slower = outcomes["slower_requests"][known, level]
+        np.testing.assert_allclose(slower, outcomes["late_requests"][known], rtol=1e-6, atol=1e-9)
+        assert (np.diff(outcomes["slower_requests"], axis=1) <= 1e-9 * outcomes["requests"][:, None]).all()
+
+
 def test_decisions_change_nothing_where_an_episode_is_over() -> None:
     run = start_run(small_bank(), 4, seed=7)
     run.fleets["end_tick"] = run.fleets["tick"]
-    before = run.fleets.copy()
+    before = run.fleets.tobytes()
     run.decisions[:] = np.array([(5, 3, 2, 0.5)], DECISION)
     outcomes = run.step(5)
-    assert run.fleets.tobytes() == before.tobytes()
+    assert run.fleets.tobytes() == before
     assert not outcomes["ticks"].any()

@@ -202,7 +202,7 @@ def test_edges_of_the_look_up() -> None:
 def test_backlog_wait_is_added_at_five_moments_of_the_tick() -> None:
     table = load_tail_table("round_robin", 1.0)[1]
     waits = (1.0, 3.0, 5.0, 7.0, 9.0)
-    expected = np.mean([response_tail(table, 8, 0.95, 8.0 - wait) for wait in waits])
+    expected = np.mean([response_tail(table, 8, 0.98, 8.0 - wait) for wait in waits])
     assert overloaded_tail(table, 8, 1.7, 0.0, 10.0, 8.0) == pytest.approx(expected, rel=1e-12)
     assert overloaded_tail(table, 8, 1.7, 10.0, 0.0, 8.0) == pytest.approx(expected, rel=1e-12)
     assert overloaded_tail(table, 8, 0.6, 0.0, 0.0, 5.0) == pytest.approx(response_tail(table, 8, 0.6, 5.0))

@@ -1,0 +1,221 @@
+"""Bundles: what training hands to serving. A folder or one .zip; loading needs neither torch nor stable-baselines3.
+
+| file | holds |
+| --- | --- |
+| policy.onnx | the policy: ``observation`` [B, F] float32 in, ``logits`` [B, sum of choices] and ``value`` [B] out |
+| rules.json | the calibrated rules, in the order of the menu |
+| forecaster.json, detector.json | settings of the demand forecaster and the anomaly detector |
+| spec.json | environment version, schema hash, observation features, task, catalogue snapshot |
+| card.md | data and licences, training, evaluation table, limits |
+| manifest.json | versions, seeds, commit, SHA-256 of every other file |
+"""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.rules import RuleBook
+from envs.action import action_space
+from envs.observation import OBSERVATION_VERSION, ObservationCodec, observation_features, schema_hash
+from envs.settings import ENVIRONMENT_VERSION, TaskSettings
+from simulators.catalogue import PRICE_DATE, PRICE_SOURCE
+from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICK_S
+from telemetry.provenance import git_commit, versions, write_json
+
+POLICY_FILE: Final = "policy.onnx"
+RULES_NAME: Final = "rules.json"
+SPEC_FILE: Final = "spec.json"
+CARD_FILE: Final = "card.md"
+FORECASTER_FILE: Final = "forecaster.json"
+DETECTOR_FILE: Final = "detector.json"
+MANIFEST_FILE: Final = "manifest.json"
+FILES: Final = (POLICY_FILE, RULES_NAME, SPEC_FILE, CARD_FILE, FORECASTER_FILE, DETECTOR_FILE)
+MAX_BUNDLE_BYTES: Final = 6_000_000
+MAX_POLICY_BYTES: Final = 1_000_000
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be trusted or is of another version; the message names the file and the cause."""
+
+
+def spec_content(task: TaskSettings, best_rule: str) -> dict[str, Any]:
+    """Return what ``spec.json`` holds for a task."""
+    catalogue = task.catalogue()
+    return {
+        "environment": ENVIRONMENT_VERSION,
+        "observation_version": OBSERVATION_VERSION,
+        "schema_hash": schema_hash(task),
+        "features": [asdict(feature) for feature in observation_features(task)],
+        "action_choices": action_space(task).nvec.tolist(),
+        "task": task.model_dump(mode="json"),
+        "best_rule": best_rule,
+        "tick_s": TICK_S,
+        "slo": task.world.objective.model_dump(mode="json"),
+        "catalogue": {
+            "source": PRICE_SOURCE,
+            "date": PRICE_DATE,
+            "types": [asdict(item) for item in catalogue.types],
+        },
+    }
+
+
+def forecaster_content() -> dict[str, Any]:
+    """Return the settings of the shipped demand forecaster."""
+    return {"kind": "seasonal_naive", "step_s": 300, "lead_minutes": LEAD_MINUTES, "levels": QUANTILE_LEVELS}
+
+
+def detector_content() -> dict[str, Any]:
+    """Return the settings of the shipped anomaly detector."""
+    return {"kind": "level", "step_s": 300}
+
+
+def write_manifest(folder: Path, *, seeds: list[int]) -> None:
+    """Hash every file of a bundle folder and write its manifest.
+
+    Raises:
+        BundleError: A file is missing, or the bundle or its policy is too large.
+    """
+    missing = [name for name in FILES if not (folder / name).exists()]
+    if missing:
+        raise BundleError(f"{folder}: {missing[0]} is missing")
+    sizes = {name: (folder / name).stat().st_size for name in FILES}
+    if sizes[POLICY_FILE] > MAX_POLICY_BYTES or sum(sizes.values()) > MAX_BUNDLE_BYTES:
+        raise BundleError(f"{folder}: {sum(sizes.values())} bytes, policy {sizes[POLICY_FILE]}: too large for a bundle")
+    write_json(
+        folder / MANIFEST_FILE,
+        {
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "seeds": seeds,
+            "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES},
+        },
+    )
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    if path.is_dir():
+        return {item.name: item.read_bytes() for item in path.iterdir() if item.is_file()}
+    if not path.exists():
+        raise BundleError(f"{path}: no such bundle")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {Path(name).name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{path}: neither a bundle folder nor a zip file") from error
+
+
+def _verified(path: Path) -> dict[str, bytes]:
+    """Return the files of a bundle once every hash of its manifest holds."""
+    files = _read_files(path)
+    if MANIFEST_FILE not in files:
+        raise BundleError(f"{path}: {MANIFEST_FILE} is missing")
+    try:
+        expected = json.loads(files[MANIFEST_FILE])["files"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise BundleError(f"{path}: {MANIFEST_FILE} cannot be read: {error}") from error
+    for name in FILES:
+        if name not in files or name not in expected:
+            raise BundleError(f"{path}: {name} is missing")
+        if hashlib.sha256(files[name]).hexdigest() != expected[name]:
+            raise BundleError(f"{path}: {name} does not match the hash in {MANIFEST_FILE}; the bundle was changed")
+    return files
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        task: Action, observation and reward settings; its menu is the rules'.
+        rules: Calibrated rules.
+        spec: Content of ``spec.json``.
+        manifest: Content of ``manifest.json``.
+        card: Content of ``card.md``.
+        policy_onnx: The serialised policy.
+    """
+
+    task: TaskSettings
+    rules: RuleBook
+    spec: dict[str, Any]
+    manifest: dict[str, Any]
+    card: str
+    policy_onnx: bytes
+
+    @property
+    def version(self) -> str:
+        """Short name of the policy: the first 12 hex digits of its hash."""
+        return str(self.manifest["files"][POLICY_FILE])[:12]
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Load and verify a bundle, a folder or a .zip.
+
+    Raises:
+        BundleError: A file is missing or changed, or the bundle belongs to another environment version or schema.
+    """
+    files = _verified(path)
+    spec = json.loads(files[SPEC_FILE])
+    if spec["environment"] != ENVIRONMENT_VERSION:
+        raise BundleError(
+            f"{path}: made for environment {spec['environment']}, this is {ENVIRONMENT_VERSION}; "
+            "make it again with: python scripts/export.py RUN --out BUNDLE"
+        )
+    task = TaskSettings.model_validate(spec["task"])
+    if schema_hash(task) != spec["schema_hash"]:
+        raise BundleError(
+            f"{path}: its observation and action schema {spec['schema_hash']} differs from this version's "
+            f"{schema_hash(task)}; make it again with: python scripts/export.py RUN --out BUNDLE"
+        )
+    return Bundle(
+        task=task,
+        rules=RuleBook.model_validate_json(files[RULES_NAME]),
+        spec=spec,
+        manifest=json.loads(files[MANIFEST_FILE]),
+        card=files[CARD_FILE].decode(),
+        policy_onnx=files[POLICY_FILE],
+    )
+
+
+class LearnedPolicy:
+    """The exported policy, run by ONNX Runtime on one thread.
+
+    Args:
+        policy_onnx: Serialised model.
+        task: Task it was trained for.
+    """
+
+    def __init__(self, policy_onnx: bytes, task: TaskSettings) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(policy_onnx, options, providers=["CPUExecutionProvider"])
+        self._codec = ObservationCodec(task)
+        self._edges = np.concatenate(([0], np.cumsum(action_space(task).nvec)))
+
+    def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of every choice, [B, sum of choices].
+
+        Raises:
+            ValueError: An observation that is not finite.
+        """
+        if not np.isfinite(observations).all():
+            raise ValueError("an observation holds a value that is not finite")
+        return np.asarray(self._session.run(["logits"], {"observation": observations})[0])
+
+    def parts(self, logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Split logits into the parts of the action."""
+        return [logits[:, start:end] for start, end in zip(self._edges, self._edges[1:], strict=False)]
+
+    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
+        """Return the most probable action of each part, [B, 4]."""
+        parts = self.parts(self.logits(self._codec.encode(readings)))
+        return np.stack([part.argmax(axis=1) for part in parts], axis=1)

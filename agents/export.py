@@ -1,0 +1,138 @@
+"""From a trained model to a bundle; refuses to write a policy whose outputs differ from the trained one's."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+
+from agents.bundle import (
+    CARD_FILE,
+    DETECTOR_FILE,
+    FORECASTER_FILE,
+    POLICY_FILE,
+    RULES_NAME,
+    SPEC_FILE,
+    LearnedPolicy,
+    detector_content,
+    forecaster_content,
+    spec_content,
+    write_manifest,
+)
+from agents.rules import RuleBook, save_rules
+from envs.action import action_space
+from envs.observation import schema_hash
+from envs.settings import TaskSettings
+from telemetry.provenance import write_json, write_text
+
+TOLERANCE = 1e-4
+PARITY_OBSERVATIONS = 2000
+
+
+class ExportError(ValueError):
+    """The exported policy does not do what the trained one does."""
+
+
+class _Exported(torch.nn.Module):
+    """The policy network as one graph: observation to logits and value."""
+
+    def __init__(self, model: PPO) -> None:
+        super().__init__()
+        self.policy = model.policy
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.policy.extract_features(observation, self.policy.features_extractor)
+        latent_policy, latent_value = self.policy.mlp_extractor(features)
+        return self.policy.action_net(latent_policy), self.policy.value_net(latent_value).squeeze(-1)
+
+
+def export_policy(model: PPO, task: TaskSettings, path: Path) -> None:
+    """Write the policy as ONNX, without source paths, with the schema hash in its metadata."""
+    module = _Exported(model).eval()
+    example = torch.zeros(2, *model.observation_space.shape)  # type: ignore[misc]
+    program = torch.onnx.export(
+        module,
+        (example,),
+        input_names=["observation"],
+        output_names=["logits", "value"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+        dynamo=True,
+    )
+    proto = program.model_proto  # type: ignore[union-attr]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+    del proto.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    proto.metadata_props.add(key="schema_hash", value=schema_hash(task))
+    onnx.save(proto, path)
+
+
+def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int = 0) -> float:
+    """Compare exported and trained logits and actions on random observations; return the largest difference.
+
+    Raises:
+        ExportError: Logits differ by more than 1e-4, or an action differs.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (PARITY_OBSERVATIONS, *model.observation_space.shape)  # type: ignore[misc]
+    observations = np.clip(rng.normal(0.0, 1.5, shape), -5, 5).astype(np.float32)
+    exported = LearnedPolicy(policy_onnx, task)
+    found = exported.logits(observations)
+    with torch.no_grad():
+        trained = _Exported(model).eval()(torch.as_tensor(observations))[0].numpy()
+    difference = float(np.abs(found - trained).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(f"exported logits differ from the trained ones by {difference:.2e} (at most {TOLERANCE})")
+    actions, _ = model.predict(observations, deterministic=True)
+    ours: NDArray[np.int64] = np.stack([part.argmax(axis=1) for part in exported.parts(found)], axis=1)
+    ties = _near_ties(found, action_space(task).nvec)
+    wrong = int(((ours != actions) & ~ties).sum())
+    if wrong:
+        raise ExportError(f"{wrong} of {PARITY_OBSERVATIONS} exported actions differ from the trained ones")
+    return difference
+
+
+def _near_ties(logits: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say where the two best choices of a part are closer than the tolerance, [B, parts]."""
+    parts = np.split(logits, np.cumsum(sizes)[:-1], axis=1)
+    best = [np.sort(part, axis=1)[:, -2:] if part.shape[1] > 1 else part for part in parts]
+    return np.stack(
+        [
+            (pair[:, 1] - pair[:, 0] < TOLERANCE) if pair.shape[1] > 1 else np.zeros(len(pair), np.bool_)
+            for pair in best
+        ],
+        axis=1,
+    )
+
+
+def export_bundle(
+    model: PPO, task: TaskSettings, book: RuleBook, out: Path, *, best_rule: str, card: str, seeds: list[int]
+) -> float:
+    """Write a whole bundle folder, or nothing; return the largest difference of logits.
+
+    Raises:
+        ExportError: The exported policy differs from the trained one.
+        BundleError: The bundle is too large.
+    """
+    building = out.with_name(out.name + ".part")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    export_policy(model, task, building / POLICY_FILE)
+    difference = check_parity(model, (building / POLICY_FILE).read_bytes(), task)
+    save_rules(book, building / RULES_NAME)
+    write_json(building / SPEC_FILE, spec_content(task, best_rule))
+    write_json(building / FORECASTER_FILE, forecaster_content())
+    write_json(building / DETECTOR_FILE, detector_content())
+    write_text(building / CARD_FILE, card)
+    write_manifest(building, seeds=seeds)
+    shutil.rmtree(out, ignore_errors=True)
+    building.replace(out)
+    return difference

@@ -1,0 +1,62 @@
+"""How a result was made: package versions, source commit, and files that are whole or absent."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES: Final = (
+    "fleetgym",
+    "gymnasium",
+    "numba",
+    "numpy",
+    "onnxruntime",
+    "optuna",
+    "pyarrow",
+    "scipy",
+    "stable-baselines3",
+    "torch",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a result depends on; "not installed" for a missing package."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree, or None outside a repository."""
+    command = ["git", "-C", str(_ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by a temporary file and a rename, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON by a temporary file and a rename, making its folder."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_record(folder: Path, *, config: dict[str, Any], seed: int | None) -> None:
+    """Write ``record.json`` beside a result: resolved configuration, seed, versions and commit."""
+    content = {"config": config, "seed": seed, "versions": versions(), "git_commit": git_commit()}
+    write_json(folder / "record.json", content)
