@@ -1,18 +1,18 @@
 """Calibrate rules on training worlds: the same Optuna budget for each, one setting for everything (pooled)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import optuna
 
 from agents.policies import ConstantPolicy
-from agents.rollout import Windows, bad_fraction, cost_ratio, play
+from agents.rollout import Windows, play
 from agents.rules import Rule, RuleBook
 from envs.action import encode_action
 from envs.settings import TaskSettings
 from simulators.bank import Bank
-from simulators.menu import ScalingPolicy
 from simulators.records import LEAD_MINUTES
 
 _MOST_EXPENSIVE_RANK: Final = 4
@@ -50,56 +50,32 @@ def _parameters(rule: Rule) -> dict[str, float | int]:
     return {**rule.policy.model_dump(), "candidate": rule.candidate, "spot_percent": rule.spot_percent}
 
 
-def score_rule(
-    rule: Rule, bank: Bank, task: TaskSettings, windows: Windows, penalty_weight: float = 1.0
-) -> tuple[float, float]:
-    """Return (total USD over reference USD, share of bad minutes) of a rule, its penalty weighted as told."""
+@dataclass(frozen=True)
+class Tried:
+    """A rule that was played, and what it cost over reference."""
+
+    rule: Rule
+    bill: float
+    penalty: float
+    bad: float
+
+    def cost(self, penalty_weight: float) -> float:
+        """Return bill plus weighted penalty over reference."""
+        return self.bill + penalty_weight * self.penalty
+
+
+def try_rule(rule: Rule, bank: Bank, task: TaskSettings, windows: Windows) -> Tried:
+    """Play a rule through windows."""
     alone = task.model_copy(update={"menu": (rule.policy,)})
     action = encode_action(alone, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=0)
-    played = play(ConstantPolicy(action), bank, alone, windows)
-    extra = (penalty_weight - 1.0) * played.totals["slo_penalty_usd"].sum() / played.totals["reference_usd"].sum()
-    return cost_ratio(played) + float(extra), bad_fraction(played)
-
-
-def calibrate_rule(
-    rule: Rule,
-    bank: Bank,
-    task: TaskSettings,
-    windows: Windows,
-    *,
-    trials: int,
-    seed: int = 0,
-    on_trial: Callable[[], None] | None = None,
-) -> tuple[Rule, str]:
-    """Search a rule's parameters; return the best rule and one sentence on how it was found.
-
-    The search starts from the rule as given, so the result is never worse than it on these windows.
-    """
-    if rule.policy.kind == "manual":
-        return rule, "nothing to calibrate: desired capacity stays where it is"
-    weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
-    best: list[tuple[float, float, Rule]] = []
-
-    def objective(trial: optuna.Trial) -> float:
-        suggested = suggest_rule(trial, rule, task)
-        ratio, bad = score_rule(suggested, bank, task, windows, weight)
-        best.append((ratio, bad, suggested))
-        if on_trial is not None:
-            on_trial()
-        return ratio
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True))
-    study.enqueue_trial(_parameters(rule), skip_if_exists=True)
-    study.optimize(objective, n_trials=trials)
-    ratio, bad, winner = min(best, key=lambda item: item[0])
-    days = int(np.sum(windows.ends - windows.starts) // 1440)
-    weighted = "" if weight == 1.0 else f" with the penalty weighted {weight:g}"
-    sentence = (
-        f"pooled, {trials} Optuna trials on {len(windows)} training windows ({days} days){weighted}: "
-        f"{ratio:.4f} of reference, {100 * bad:.2f} % bad minutes"
+    totals = play(ConstantPolicy(action), bank, alone, windows).totals
+    reference = totals["reference_usd"].sum()
+    return Tried(
+        rule,
+        float((totals["on_demand_usd"] + totals["spot_usd"]).sum() / reference),
+        float(totals["slo_penalty_usd"].sum() / reference),
+        float(totals["bad_minutes"].sum() / totals["ticks"].sum()),
     )
-    return winner, sentence
 
 
 def calibrate(
@@ -112,11 +88,57 @@ def calibrate(
     seed: int = 0,
     on_trial: Callable[[], None] | None = None,
 ) -> RuleBook:
-    """Calibrate every rule of a book with the same budget; the result has the same names in the same order."""
+    """Calibrate every rule of a book with the same budget; the result has the same names in the same order.
+
+    Rules of one policy kind share what they tried: each takes the best of the pool at its own price of a bad minute.
+    The search starts from the rules as given, so none gets worse on these windows.
+
+    Args:
+        book: Rules to start from.
+        bank: Training worlds.
+        task: Settings of the action.
+        windows: What every trial plays.
+        trials: Optuna trials per rule.
+        seed: Of the search.
+        on_trial: Called after every trial.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pools: dict[str, list[Tried]] = {}
+    for rule in book.rules:
+        pool = pools.setdefault(rule.policy.kind, [])
+        weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
+
+        def objective(
+            trial: optuna.Trial, rule: Rule = rule, pool: list[Tried] = pool, weight: float = weight
+        ) -> float:
+            tried = try_rule(suggest_rule(trial, rule, task), bank, task, windows)
+            pool.append(tried)
+            if on_trial is not None:
+                on_trial()
+            return tried.cost(weight)
+
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True))
+        for start in (rule, *(tried.rule for tried in _best_of(pool, weight))):
+            study.enqueue_trial(_parameters(start), skip_if_exists=True)
+        study.optimize(objective, n_trials=1 if rule.policy.kind == "manual" else trials)
     rules, sentences = [], {}
     for rule in book.rules:
-        winner, sentences[rule.name] = calibrate_rule(
-            rule, bank, task, windows, trials=trials, seed=seed, on_trial=on_trial
-        )
-        rules.append(winner)
+        best = _best_of(pools[rule.policy.kind], PENALTY_WEIGHTS.get(rule.name, 1.0))[0]
+        policy = best.rule.policy.model_copy(update={"name": rule.name})
+        rules.append(best.rule.model_copy(update={"policy": policy, "kind": rule.kind}))
+        sentences[rule.name] = _sentence(best, rule, windows, len(pools[rule.policy.kind]))
     return RuleBook(rules=tuple(rules), calibration=sentences)
+
+
+def _best_of(pool: list[Tried], weight: float) -> list[Tried]:
+    return [min(pool, key=lambda tried: tried.cost(weight))] if pool else []
+
+
+def _sentence(best: Tried, rule: Rule, windows: Windows, tried: int) -> str:
+    weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
+    days = int(np.sum(windows.ends - windows.starts) // 1440)
+    weighted = "" if weight == 1.0 else f", chosen with the penalty weighted {weight:g}"
+    return (
+        f"pooled, best of {tried} trials of its kind on {len(windows)} training windows ({days} days){weighted}: "
+        f"{best.cost(1.0):.4f} of reference, {100 * best.bad:.2f} % bad minutes"
+    )

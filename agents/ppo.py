@@ -183,9 +183,11 @@ class TrainingRun:
         ]
         callbacks += [item for item in (validation, extra) if item is not None]
         left = max(0, self.ppo.n_timesteps - done)
-        if left:
-            model.learn(left, callback=CallbackList(callbacks), reset_num_timesteps=not resume, progress_bar=False)
-        self._checkpoint(model)
+        try:
+            if left:
+                model.learn(left, callback=CallbackList(callbacks), reset_num_timesteps=not resume)
+        finally:
+            self._checkpoint(model)
         return model
 
     def _logger(self) -> Logger:

@@ -35,6 +35,7 @@ class InfrastructureVecEnv(VecEnv):
         stagger: bool = True,
     ) -> None:
         self.episodes = Episodes(settings, num_envs, stagger=stagger, bank=bank)
+        self.render_mode = None
         super().__init__(num_envs, self.episodes.codec.space, action_space(settings.task))
         self._nothing: list[dict[str, Any]] = [{} for _ in range(num_envs)]
         self._actions: NDArray[np.int64] = np.zeros((num_envs, 4), np.int64)
@@ -42,7 +43,6 @@ class InfrastructureVecEnv(VecEnv):
         self._lengths = np.zeros(num_envs, np.int64)
         self._sums = np.zeros((len(_SUMS), num_envs))
         self._own_seed = seed
-        self.render_mode = None
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the first environment's seed; the others follow upwards."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _ROOT = Path(__file__).resolve().parent.parent
+RECORD_FILE: Final = "record.json"
 _PACKAGES: Final = (
     "fleetgym",
     "gymnasium",
@@ -59,4 +60,4 @@ def write_json(path: Path, content: Any) -> None:
 def write_record(folder: Path, *, config: dict[str, Any], seed: int | None) -> None:
     """Write ``record.json`` beside a result: resolved configuration, seed, versions and commit."""
     content = {"config": config, "seed": seed, "versions": versions(), "git_commit": git_commit()}
-    write_json(folder / "record.json", content)
+    write_json(folder / RECORD_FILE, content)

@@ -19,7 +19,7 @@ from simulators.records import OUTCOME, SPOT
 
 COUNT_FIELDS = tuple(name for name in OUTCOME.names or () if np.issubdtype(OUTCOME[name].base, np.integer))
 AMOUNT_FIELDS = tuple(name for name in OUTCOME.names or () if name not in COUNT_FIELDS)
-RELATIVE = 1e-6
+RELATIVE = 1e-9
 SMALLEST = {"backlog": 1e-4}
 
 

@@ -1,10 +1,10 @@
 """A second implementation of docs/semantics.md: one instance, one rule, one number at a time.
 
 Written from the document and the record layouts, not from the compiled kernel, so that the two can be held
-against each other. Each function bears the name of the section it plays. Only draws and response-time tails are
-shared with the kernel; both have tests of their own. Not in the document, and taken over from the kernel: which
-fields of an outcome a tick fills (terminations count every instance that is gone), infeasible minutes, ticks
-that are not scored, and the memory of bad minutes.
+against each other. Each function bears the name of the section it plays. Only draws and response-time tails
+are shared with the kernel; both have tests of their own. Taken over from the kernel, because the document is
+silent: which fields of an outcome a tick fills (terminations count every instance that is gone), infeasible
+minutes, ticks that are not scored, and the memory of bad minutes.
 """
 
 import math

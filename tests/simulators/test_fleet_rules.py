@@ -107,7 +107,7 @@ def test_a_replacement_waits_for_the_warm_up_of_each_batch() -> None:
         tiny_bank(np.full(240, 96.0), settings=settings(instance_warmup_s=600, min_healthy_fraction=0.5))
     )
     fleet.step(1, spec=2)
-    stops = [int((fleet.slots("off_s") == tick * 60).sum()) for tick in range(1)]
+    stops = [int((fleet.slots("off_s") == 0).sum())]
     for tick in range(1, 40):
         fleet.step(1)
         stops.append(int((fleet.slots("off_s") == tick * 60).sum()))
@@ -116,15 +116,18 @@ def test_a_replacement_waits_for_the_warm_up_of_each_batch() -> None:
     assert fleet.state["refreshing"] == 0
 
 
-def test_capacity_rebalancing_replaces_at_the_notice_and_its_absence_at_the_end() -> None:
-    for rebalancing, expected in ((True, 31), (False, 33)):
-        reclaim = np.zeros((240, 36), np.uint8)
-        reclaim[30] = 255
-        bank = tiny_bank(QUIET, settings=settings(capacity_rebalancing=rebalancing), reclaim=reclaim)
+def test_rebalancing_replaces_at_the_notice_and_its_absence_at_the_end() -> None:
+    notice, end = 30, 33
+    for rebalancing, replaced in ((True, notice), (False, end)):
+        bank = tiny_bank(
+            QUIET,
+            settings=settings(capacity_rebalancing=rebalancing),
+            reclaim=reclaim_all_at(240, notice),
+        )
         fleet = OneFleet(bank, empty=True)
-        fleet.step(30, scale=1, spot=1.0)
-        launched = [tick for tick in range(30, 40) if fleet.step(1)["launches"]]
-        assert launched == [expected - 1 if rebalancing else expected]
+        fleet.step(notice, scale=1, spot=1.0)
+        launched = [tick for tick in range(notice, 40) if fleet.step(1)["launches"]]
+        assert launched == [replaced]
 
 
 def test_an_instance_under_notice_is_not_warm() -> None:

@@ -132,20 +132,18 @@ def test_instances_of_a_calm_pool_are_interrupted_as_often_as_their_band_says() 
 
 def test_a_drop_drags_sibling_zones_along() -> None:
     tape = hot()
-    dry_start = tape.reclaim > 0
-    drops = entries(tape)
-    drops = drops[(drops[:, 0] > 10) & (drops[:, 0] < len(dry_start) - 10)]
-    rng = np.random.default_rng(0)
+    reclaims = tape.reclaim > 0
+    drops = [(tick, pool) for tick, pool in entries(tape) if tick < len(reclaims) - 6]
 
-    def followed(pool_shift: np.ndarray) -> float:
-        other = pool_shift
-        near = [dry_start[tick : tick + 6, pool].any() for (tick, _), pool in zip(drops, other, strict=True)]
-        return float(np.mean(near))
+    def share_followed(others: list[int]) -> float:
+        """Share of drops after which another pool drops within five minutes."""
+        pairs = zip(drops, others, strict=True)
+        return float(np.mean([reclaims[tick : tick + 6, other].any() for (tick, _), other in pairs]))
 
-    sibling = drops[:, 1] // ZONES * ZONES + (drops[:, 1] + 1) % ZONES
-    stranger = (drops[:, 1] + ZONES * rng.integers(2, 9, len(drops)) * 1) % dry_start.shape[1]
-    assert followed(sibling) > 3 * followed(stranger)
-    assert followed(sibling) > 0.15
+    sibling = share_followed([pool // ZONES * ZONES + (pool + 1) % ZONES for _, pool in drops])
+    other_family = share_followed([(pool + 4 * ZONES) % reclaims.shape[1] for _, pool in drops])
+    assert sibling > 3 * other_family
+    assert sibling > 0.15
 
 
 def test_price_says_nothing_about_the_state_of_a_pool() -> None:

@@ -1,0 +1,76 @@
+"""The model card of a bundle: what it was trained on, how, how well it did, and what it cannot do."""
+
+from typing import Any
+
+_SOURCES = {
+    "worldcup98_1min": (
+        "HTTP requests to the France 98 World Cup site (Arlitt & Jin 1998)",
+        "logs (C) 1997-1999 Hewlett-Packard Company, freely usable with their notice (see NOTICE)",
+    ),
+    "tweets_AAPL_2015_5min": ("tweets naming AAPL (Numenta Anomaly Benchmark)", "MIT"),
+    "isp_traffic_eu_2005_5min": ("traffic of a European ISP (Cortez et al. 2012)", "MIT; public data set"),
+    "azure_vm_total_cpu_2017_5min": ("CPU of Azure VMs, 2017 public trace (Cortez et al. 2017)", "CC BY 4.0"),
+    "surf_lisa_jobs_2022_5min": ("jobs on the SURF Lisa cluster, 2022", "CC BY 4.0"),
+}
+
+
+def model_card(settings: dict[str, Any], calibration: dict[str, str], validation: dict[str, Any], seed: int) -> str:
+    """Return ``card.md``.
+
+    Args:
+        settings: The run's configuration as plain data.
+        calibration: One sentence per rule.
+        validation: Content of the run's ``validation.json``.
+        seed: Seed of the run.
+    """
+    source, ppo = settings["env"]["source"], settings["ppo"]
+    best = min(validation["history"], key=lambda item: item["total_over_reference"])
+    lines = [
+        "# Model card",
+        "",
+        "A policy that runs one EC2 fleet behind an Application Load Balancer: size, launch specification, spot share",
+        "and scaling policy, every "
+        f"{settings['env']['task']['decision_minutes']} minutes, from telemetry that an account can see.",
+        "",
+        "## Data",
+        "",
+        "| source | what | licence |",
+        "| --- | --- | --- |",
+    ]
+    for name in source["models"]:
+        what, licence = _SOURCES.get(name, ("a workload model of this name", "of its trace"))
+        lines.append(f"| workload model fitted to {name} (first 70 %) | {what} | {licence} |")
+    patterns = source["patterns"] or ["the patterns of the training split"]
+    lines.append(f"| named patterns: {', '.join(patterns)} | generated | none |")
+    lines += [f"| trace {name} | replayed, training part | of its publisher |" for name in source["traces"]]
+    lines += [
+        "",
+        "## Training",
+        "",
+        f"PPO (stable-baselines3), {ppo['n_timesteps']:,} decisions, seed {seed}, from the best calibrated rule "
+        f"({validation['best_rule']}). The snapshot that is best on validation worlds was kept "
+        f"(after {best['timesteps']:,} decisions).",
+        "",
+        "## Validation",
+        "",
+        "Total cost (bill before refunds, and penalty) over the cost of on-demand m6i.large at 60 % utilisation, on",
+        "worlds of the validation split:",
+        "",
+        "| policy | total over reference |",
+        "| --- | --- |",
+        f"| this policy ({100 * best['bad_fraction']:.2f} % bad minutes) | {best['total_over_reference']:.4f} |",
+    ]
+    lines += [f"| {name} | {value:.4f} |" for name, value in sorted(validation["rules"].items(), key=lambda i: i[1])]
+    lines += ["", "## Rules", ""]
+    lines += [f"- {name}: {sentence}" for name, sentence in calibration.items()]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "- Trained and tested in a simulator built on AWS's documents and public measurements; nothing was checked against",
+        "  a live account.",
+        "- One service, one Region, requests that need CPU; memory, network, commitments and burstable credits are not",
+        "  modelled.",
+        "- Worlds unlike the ones above (see the report of your own trace) may cost more than the rule it started from.",
+    ]
+    return "\n".join(lines) + "\n"

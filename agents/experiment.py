@@ -1,0 +1,157 @@
+"""A whole training run from one typed configuration: worlds, rules, PPO, validation, checkpoints."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.bound import bound_usd
+from agents.card import model_card
+from agents.export import export_bundle
+from agents.monitoring import ValidationCallback
+from agents.policies import ConstantPolicy
+from agents.ppo import PPOSettings, TrainingRun
+from agents.rollout import cost_ratio, play, random_windows
+from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
+from envs.settings import EnvSettings, TaskSettings
+from envs.worlds import make_bank
+from telemetry.provenance import RECORD_FILE, write_json, write_record
+
+BEST_FILE: Final = "best.zip"
+RULES_NAME: Final = "rules.json"
+CONFIG_FILE: Final = "config.json"
+VALIDATION_FILE: Final = "validation.json"
+
+
+class TrainSettings(BaseModel):
+    """Everything a training run depends on, its seed apart.
+
+    Attributes:
+        env: Task, training worlds and episode length; the task's menu is replaced by the rules'.
+        ppo: Hyper-parameters.
+        rules: Rule book; the shipped one if None.
+        start_from_rule: Start at the rule that is best on validation; else from stable-baselines3's default.
+        validation_windows: Fleets of the validation set.
+        validation_days: Length of each validation window.
+        validate_every: Rollouts between two validations.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: EnvSettings = EnvSettings()
+    ppo: PPOSettings = PPOSettings()
+    rules: Path | None = None
+    start_from_rule: bool = True
+    validation_windows: int = Field(64, ge=1)
+    validation_days: int = Field(2, ge=1)
+    validate_every: int = Field(10, ge=1)
+
+    def rule_book(self) -> RuleBook:
+        """Return the rules the run starts from."""
+        return load_rules(self.rules or RULES_FILE)
+
+
+class ProgressCallback(BaseCallback):
+    """Tells how many decisions have been trained on."""
+
+    def __init__(self, show: Callable[[int], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._show(self.num_timesteps)
+
+
+def run_training(
+    settings: TrainSettings, folder: Path, *, seed: int, resume: bool = False, show: Callable[[int], None] | None = None
+) -> tuple[PPO, TaskSettings, RuleBook, str]:
+    """Train into a folder; return the model that is best on validation, its task, the rules and the best rule.
+
+    The folder holds ``config.json``, ``rules.json``, checkpoints (``model.zip``, ``state.json``), ``best.zip``,
+    ``validation.json`` and TensorBoard curves; an interrupted run goes on with ``resume``.
+
+    Raises:
+        FileNotFoundError: ``resume`` without a checkpoint.
+        ValueError: The checkpoint belongs to other settings, or the worlds cannot be made.
+    """
+    book = settings.rule_book()
+    task = book.task(settings.env.task)
+    env = settings.env.model_copy(update={"task": task})
+    bank = make_bank(env.source, task)
+    source = env.source.model_copy(update={"split": "validate"})
+    validation_bank = make_bank(source, task)
+    windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
+    ratios = {
+        rule.name: play(ConstantPolicy(book.action(rule.name, task)), validation_bank, task, windows)
+        for rule in book.rules
+    }
+    best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
+    reference = float(ratios[best_rule].totals["reference_usd"].sum())
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
+    write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
+    save_rules(book, folder / RULES_NAME)
+
+    def keep_best(model: PPO) -> None:
+        temporary = folder / "best.tmp.zip"
+        model.save(temporary)
+        temporary.replace(folder / BEST_FILE)
+
+    validation = ValidationCallback(
+        validation_bank,
+        task,
+        windows,
+        rule_ratio=cost_ratio(ratios[best_rule]),
+        bound_ratio=float(bound_usd(validation_bank, windows).sum() / reference),
+        every_rollouts=settings.validate_every,
+        save_best=keep_best,
+    )
+    run = TrainingRun(folder, env, settings.ppo, book, bank, seed)
+    start = book.action(best_rule, task) if settings.start_from_rule else None
+    extra = ProgressCallback(show) if show is not None else None
+    model = run.train(start=start, resume=resume, validation=validation, extra=extra)
+    write_json(
+        folder / VALIDATION_FILE,
+        {
+            "best_rule": best_rule,
+            "rules": {name: cost_ratio(item) for name, item in ratios.items()},
+            "history": [{"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in validation.history],
+        },
+    )
+    model.set_parameters(folder / BEST_FILE, device="cpu")
+    return model, task, book, best_rule
+
+
+def export_run(folder: Path, out: Path) -> float:
+    """Export the model of a run that was best on validation; return the largest difference of logits.
+
+    Raises:
+        FileNotFoundError: The folder holds no finished run.
+        ExportError: The exported policy differs from the trained one.
+        BundleError: The bundle is too large.
+    """
+    for name in (CONFIG_FILE, RULES_NAME, BEST_FILE, VALIDATION_FILE):
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{folder / name} is missing: not a finished training run")
+    settings = TrainSettings.model_validate_json((folder / CONFIG_FILE).read_text())
+    validation = json.loads((folder / VALIDATION_FILE).read_text())
+    record = json.loads((folder / RECORD_FILE).read_text())
+    book = load_rules(folder / RULES_NAME)
+    task = book.task(settings.env.task)
+    model = PPO.load(folder / BEST_FILE, device="cpu")
+    return export_bundle(
+        model,
+        task,
+        book,
+        out,
+        best_rule=validation["best_rule"],
+        card=model_card(settings.model_dump(mode="json"), book.calibration, validation, int(record["seed"])),
+        seeds=[int(record["seed"])],
+    )

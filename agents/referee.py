@@ -1,0 +1,118 @@
+"""Which worlds a comparison is played on: traces of a folder or of the committed split, and generated ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from agents.evaluation import Worlds, make_worlds
+from envs.settings import TaskSettings, WorldSource
+from envs.worlds import draw_scenarios
+from simulators.physics import reference_rps_per_instance
+from simulators.scenario import Forecasts, Scenario, generate, replay
+from telemetry.resample import to_ticks
+from telemetry.splits import Splits, load_splits
+from telemetry.trace import Trace, TraceError, load_trace
+
+TRACE_SUFFIXES: Final = (".parquet", ".csv")
+DEFAULT_MARKET_SEEDS: Final = 5
+_HISTORY_OF_WHOLE_TRACES: Final = 0.3
+
+
+def trace_files(folder: Path) -> list[Path]:
+    """Return the trace files of a folder, or the one file it is; ValueError if there is none."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such file or folder")
+    files = sorted(path for path in folder.iterdir() if path.suffix in TRACE_SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder}: holds no trace file ({', '.join(TRACE_SUFFIXES)})")
+    return files
+
+
+def test_scenario(
+    trace: Trace, task: TaskSettings, *, mean_instances: float = 20.0, forecasts: Forecasts = "quantiles"
+) -> Scenario:
+    """Return the part of a trace that may be scored.
+
+    Listed traces follow the committed split: the last 15 % of divided ones, and of whole test traces everything after
+    the first 30 %, which is the history that scales them. Any other trace is an operator's: its first 70 % is history.
+    """
+    splits = load_splits()
+    ticks = len(to_ticks(trace).values)
+    history, window = _cut(trace.name, ticks, splits)
+    return replay(
+        trace,
+        history=history,
+        window=window,
+        rps_per_reference_instance=reference_rps_per_instance(task.catalogue(), task.world.workload),
+        mean_instances=mean_instances,
+        forecasts=forecasts,
+    )
+
+
+def _cut(name: str, ticks: int, splits: Splits) -> tuple[slice, slice]:
+    if name in splits.whole_test_traces:
+        cut = int(_HISTORY_OF_WHOLE_TRACES * ticks)
+        return slice(0, cut), slice(cut, ticks)
+    window = splits.window(name, "test", ticks)
+    if name in splits.divided.traces:
+        return splits.window(name, "train", ticks), window
+    return slice(0, window.start), window
+
+
+def load_scenarios(
+    files: list[Path],
+    task: TaskSettings,
+    *,
+    mean_instances: float = 20.0,
+    on_broken: Callable[[str], None],
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Scenario]:
+    """Load the scored part of each file; a broken one is told to ``on_broken`` and left out.
+
+    ``say`` is told what was repaired in a file.
+
+    Raises:
+        ValueError: No file could be used.
+    """
+    scenarios = []
+    for path in files:
+        try:
+            trace = load_trace(path)
+            scenarios.append(test_scenario(trace, task, mean_instances=mean_instances))
+        except (TraceError, ValueError) as error:
+            on_broken(str(error))
+            continue
+        for repair in trace.repairs:
+            say(f"{path}: {repair}")
+    if not scenarios:
+        raise ValueError("no trace could be used")
+    return scenarios
+
+
+def split_scenarios(task: TaskSettings, data: Path, *, on_broken: Callable[[str], None]) -> list[Scenario]:
+    """Return the committed test split: the listed traces found in a folder, and the two held-out patterns."""
+    files = [data / f"{name}.parquet" for name in load_splits().traces("test")]
+    scenarios = load_scenarios(files, task, on_broken=on_broken)
+    rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
+    splits = load_splits()
+    for position, pattern in enumerate(splits.patterns.of("test")):
+        seed = splits.seed_range("test")[position]
+        scenarios.append(generate(pattern, days=7, seed=seed, rps_per_reference_instance=rps))
+    return scenarios
+
+
+def test_worlds(scenarios: list[Scenario], task: TaskSettings, *, markets: int = DEFAULT_MARKET_SEEDS) -> Worlds:
+    """Cross test scenarios with market seeds of the test range."""
+    return make_worlds(scenarios, task, seeds=list(load_splits().seed_range("test")[:markets]))
+
+
+def validation_worlds(task: TaskSettings, source: WorldSource, *, markets: int = 2, days: int = 3) -> Worlds:
+    """Return worlds of the validation split: the source's patterns and models with validation seeds.
+
+    Traces named in the source take part with their validation windows.
+    """
+    seeds = list(load_splits().seed_range("validate")[:markets])
+    own = source.model_copy(update={"split": "validate", "days": days, "scenarios_per_source": 2})
+    return make_worlds(draw_scenarios(own, task), task, seeds=seeds, days=days + 2)
