@@ -60,18 +60,20 @@ def target_tracking_in(desired: int, metric: float, target: float) -> int:
 
 
 @compiled
-def _track(fleet: np.void, policy: np.void, metric: float, target: float, warm: int, warming: int) -> int:
+def _track(
+    fleet: np.void, policy: np.void, metric: float, target: float, counted: int, warming: int
+) -> int:
     """Advance the two managed alarms by one minute and return the new desired capacity.
 
-    A missing metric counts toward neither alarm and resets nothing; instances still warming are left out of the
-    metric, and block scale-in.
+    A missing metric counts toward neither alarm and resets nothing; ``counted`` instances are behind the metric, and
+    any that is still warming blocks scale-in.
     """
     if math.isnan(metric):
         return int(fleet.desired)
     fleet.high_points = fleet.high_points + 1 if metric > target else 0
     fleet.low_points = fleet.low_points + 1 if metric < policy.low_ratio * target else 0
     if fleet.high_points >= policy.out_points:
-        return max(int(fleet.desired), target_tracking_out(warm, metric, target))
+        return max(int(fleet.desired), target_tracking_out(counted, metric, target))
     if fleet.low_points >= policy.in_points and warming == 0:
         return target_tracking_in(int(fleet.desired), metric, target)
     return int(fleet.desired)
@@ -107,6 +109,7 @@ def want(
     physics: np.void,
     policy: np.void,
     tick: int,
+    serving: int,
     warm: int,
     warming: int,
     capacity_rps: float,
@@ -120,8 +123,9 @@ def want(
         physics: PHYSICS record.
         policy: POLICY record of the current menu entry.
         tick: Tick of the demand tape.
-        warm: Wanted instances in service for at least the warm-up time.
-        warming: Other wanted instances (booting, registering or warming up).
+        serving: Active instances that take requests; the balancer's metric averages over them.
+        warm: Those of them launched at least the warm-up time ago; the group's CPU metric averages over them.
+        warming: Active instances that are not warm.
         capacity_rps: What one target can be counted on for: the weakest one's capacity under round robin.
     """
     tape = bank.tapes[world.tape]
@@ -130,7 +134,7 @@ def want(
         return _track(fleet, policy, fleet.cpu_utilization[ring], policy.target_utilization, warm, warming)
     if policy.kind == POLICY_TARGET_REQUESTS:
         target = policy.target_utilization * capacity_rps * 60.0
-        return _track(fleet, policy, fleet.requests_per_target[ring], target, warm, warming)
+        return _track(fleet, policy, fleet.requests_per_target[ring], target, serving, warming)
     if policy.kind == POLICY_STATIC:
         demand_rps = policy.mean_demand_ratio * tape.mean_demand_rps
         return instances_for(demand_rps, capacity_rps, policy, fleet.spot_fraction) + fleet.offset

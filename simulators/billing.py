@@ -55,7 +55,8 @@ def retire(fleet: np.void, physics: np.void, outcome: np.void, tick: int) -> Non
     """Free the instances that end within a tick: top up the 60 s minimum, book refunds.
 
     The refund of a spot instance that AWS takes back within its first hour equals what it was billed; it is booked
-    apart and never netted. Requests still queued on an instance that ends are lost: they fail in the next minute.
+    apart and never netted. Requests queued on an instance that ends are lost and fail in the next minute, as far
+    as they have not timed out: those of the last ``timeout_s``, where it ended sooner than that.
     """
     tick_end = (tick + 1) * TICK_S
     slot = 0
@@ -76,6 +77,8 @@ def retire(fleet: np.void, physics: np.void, outcome: np.void, tick: int) -> Non
                 outcome.spot_usd += missing
             else:
                 outcome.on_demand_usd += missing
-        fleet.lost_requests += fleet.backlog_requests[slot]
+        if fleet.grace_s[slot] < physics.timeout_s:
+            waiting = physics.capacity_rps[fleet.type[slot]] * physics.timeout_s
+            fleet.lost_requests += min(float(fleet.backlog_requests[slot]), waiting)
         outcome.terminations += 1
         remove(fleet, slot)

@@ -120,10 +120,10 @@ def _set_desired(fleet: np.void, physics: np.void, outcome: np.void, value: int)
 @compiled
 def _census(
     fleet: np.void, physics: np.void, tick: int, zone_active: NDArray[np.int64]
-) -> tuple[int, int, int, float]:
-    """Count the wanted instances: (all, on demand, in service and warm, dependable capacity); fills ``zone_active``."""
+) -> tuple[int, int, int, int, float]:
+    """Count the active instances: (all, on demand, serving, warm, dependable capacity); fills ``zone_active``."""
     zone_active[:] = 0
-    active, on_demand, warm = 0, 0, 0
+    active, on_demand, serving, warm = 0, 0, 0, 0
     capacity_rps = physics.candidate_capacity_rps[fleet.spec]
     warm_before = tick * TICK_S - physics.instance_warmup_s
     for slot in range(fleet.live):
@@ -134,9 +134,10 @@ def _census(
         on_demand += fleet.market[slot] == ON_DEMAND
         if not physics.least_outstanding:
             capacity_rps = min(capacity_rps, physics.capacity_rps[fleet.type[slot]])
-        serving = fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S
-        warm += serving and fleet.launch_s[slot] <= warm_before
-    return active, on_demand, warm, capacity_rps
+        if fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S < fleet.off_s[slot]:
+            serving += 1
+            warm += fleet.launch_s[slot] <= warm_before
+    return active, on_demand, serving, warm, capacity_rps
 
 
 @compiled
@@ -217,9 +218,9 @@ def advance(
     world = bank.worlds[fleet.world]
     physics = bank.physics[world.physics]
     outcome.interruptions += reclaim(fleet, bank, world, physics, tick)
-    active, on_demand, warm, capacity_rps = _census(fleet, physics, tick, zone_active)
+    active, on_demand, serving, warm, capacity_rps = _census(fleet, physics, tick, zone_active)
     policy = menu[fleet.policy]
-    value = want(fleet, bank, world, physics, policy, tick, warm, active - warm, capacity_rps)
+    value = want(fleet, bank, world, physics, policy, tick, serving, warm, active - warm, capacity_rps)
     _set_desired(fleet, physics, outcome, value)
     if fleet.refreshing:
         active, on_demand = _refresh(fleet, physics, tick, active, on_demand, warm, zone_active)
@@ -278,7 +279,8 @@ def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
     reading.spot_fraction = fleet.spot_fraction
     _read_group(fleet, physics, reading, tick)
     _read_market(fleet, bank, world, physics, reading, tick)
-    row = tape.row_start + tick // TICKS_PER_ROW
+    rows = (tape.length + TICKS_PER_ROW - 1) // TICKS_PER_ROW
+    row = tape.row_start + min(tick // TICKS_PER_ROW, rows - 1)
     for lead in range(len(LEAD_MINUTES)):
         for level in range(len(QUANTILE_LEVELS)):
             reading.forecast_rps[lead, level] = bank.forecast_rps[row, lead, level]

@@ -21,6 +21,7 @@ from simulators.catalogue import Catalogue, InstanceType
 from simulators.records import AMPLE, DRY, TIGHT, ZONES
 
 _MINUTES_PER_DAY = 1440
+_PARTIAL_SHARES = (25, 229)
 _MONTH_HOURS = 720.0
 _BAND_MONTHLY_INTERRUPTION = (0.025, 0.075, 0.125, 0.175, 0.30)
 
@@ -34,7 +35,6 @@ class MarketSettings(BaseModel):
         dry: Lognormal (mu, sigma) of ln hours a pool stays dry (same pools).
         tight_minutes: Length of the tight spell before a pool goes dry, at most (assumption).
         reclaim_all: Chance that a reclaim takes every instance of the pool (68-72 % in two 16-node pools).
-        batch_fraction: Mean share lost per drop (0.61-0.86), divides the advisor's hazard.
         sibling_zone: Chance that the same type in another zone follows within five minutes (0.26 measured).
         sibling_size: Chance that another size of the family in the same zone follows.
         daily_price_sigma: Daily standard deviation of the log price (assumption, 1-2 %).
@@ -48,7 +48,6 @@ class MarketSettings(BaseModel):
     dry: tuple[float, float] = (-0.68, 0.96)
     tight_minutes: int = Field(30, ge=0)
     reclaim_all: float = Field(0.6, ge=0, le=1)
-    batch_fraction: float = Field(0.65, gt=0, le=1)
     sibling_zone: float = Field(0.26, ge=0, le=1)
     sibling_size: float = Field(0.10, ge=0, le=1)
     daily_price_sigma: float = Field(0.015, ge=0, le=0.2)
@@ -70,10 +69,17 @@ class MarketTape:
     reclaim: NDArray[np.uint8]
 
 
-def calm_up_hours(item: InstanceType, settings: MarketSettings) -> float:
-    """Return the mean hours between drops of a calm pool, from its band's monthly interruption share."""
+def calm_up_hours(catalogue: Catalogue, item: InstanceType, settings: MarketSettings) -> float:
+    """Return the mean hours between drops that a calm pool starts itself.
+
+    Chosen so that an instance is interrupted as often as its Spot Advisor band says: a drop takes only a share of the
+    pool's instances, and pools are dragged along by the drops of their siblings.
+    """
     hazard = -np.log(1.0 - _BAND_MONTHLY_INTERRUPTION[item.interruption_band]) / _MONTH_HOURS
-    return float(settings.batch_fraction / hazard)
+    lost = settings.reclaim_all + (1.0 - settings.reclaim_all) * np.mean(_PARTIAL_SHARES) / 255.0
+    sizes = sum(other.family == item.family for other in catalogue.types) - 1
+    drops = 1.0 + (ZONES - 1) * settings.sibling_zone + sizes * settings.sibling_size
+    return float(lost * drops / hazard)
 
 
 def draw_market(catalogue: Catalogue, *, days: int, seed: int, settings: MarketSettings | None = None) -> MarketTape:
@@ -115,7 +121,7 @@ def _draw_drops(
                 if hot[item.family]:
                     hour += rng.lognormal(*settings.hot_up)
                 else:
-                    hour += rng.exponential(calm_up_hours(item, settings))
+                    hour += rng.exponential(calm_up_hours(catalogue, item, settings))
                 if 0.0 <= hour < 24.0 * days:
                     for drop in _with_siblings(catalogue, index, zone, int(hour * 60), rng, settings):
                         drops.append(drop)
@@ -139,7 +145,7 @@ def _with_siblings(
     drops = []
     for position, pool in enumerate([*pools, index * ZONES + zone]):
         dry = max(1, int(60.0 * rng.lognormal(*settings.dry)))
-        share = 255 if rng.random() < settings.reclaim_all else int(rng.integers(25, 230))
+        share = 255 if rng.random() < settings.reclaim_all else int(rng.integers(*_PARTIAL_SHARES, endpoint=True))
         delay = 0 if position == len(pools) else int(rng.integers(0, 6))
         drops.append((minute + delay, pool, dry, share))
     return drops

@@ -165,13 +165,14 @@ def serve(
             outcome.slower_requests[level] += first_share * rejected
 
     late_fraction = late_first / requests if requests > 0.0 else 0.0
-    error_fraction = failed / requests if requests > 0.0 else 0.0
+    error_fraction = min(1.0, failed / requests) if requests > 0.0 else 0.0
     ring = tick % METRIC_RING
     fleet.cpu_utilization[ring] = cpu_sum / warm if warm > 0.0 else np.nan
     fleet.requests_per_target[ring] = arrival_rps * TICK_S / (total_s / TICK_S) if total_s > 0.0 else np.nan
     fleet.late_fraction[ring] = late_fraction
     fleet.error_fraction[ring] = error_fraction
     _judge(fleet, physics, outcome, tape, demand_rps, late_fraction, error_fraction)
+    _deliver(fleet, physics, tick)
 
 
 @compiled
@@ -239,9 +240,15 @@ def _judge(
         outcome.bad_minutes += 1
         fleet.bad_run += 1
         fleet.longest_bad_run = max(fleet.longest_bad_run, fleet.bad_run)
-        fleet.ticks_since_bad = 0
     else:
-        bad = False
         fleet.bad_run = 0
-        fleet.ticks_since_bad += 1
+
+
+@compiled
+def _deliver(fleet: np.void, physics: np.void, tick: int) -> None:
+    """Let the minute that becomes visible at the end of a tick enter what the account remembers of bad minutes."""
+    ring = (tick - physics.metric_delay_ticks) % METRIC_RING
+    late = fleet.late_fraction[ring] > physics.slo_late_fraction
+    bad = late or fleet.error_fraction[ring] >= physics.slo_error_fraction
+    fleet.ticks_since_bad = 0 if bad else fleet.ticks_since_bad + 1
     fleet.bad_recent += ((1.0 if bad else 0.0) - fleet.bad_recent) / 1440.0

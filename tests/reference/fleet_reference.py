@@ -368,8 +368,7 @@ def apply_policy(fleet: Fleet, world: World, menu: Any, outcome: Outcome) -> Non
     elif policy["kind"] == POLICY_FORECAST:
         follow_forecast(fleet, world, policy, outcome, dependable)
     else:
-        warm = sum(is_warm(fleet, world, item) for item in running)
-        track_target(fleet, world, policy, outcome, dependable, warm, len(running) - warm)
+        track_target(fleet, world, policy, outcome, dependable, running)
 
 
 def follow_forecast(fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float) -> None:
@@ -390,14 +389,17 @@ def follow_forecast(fleet: Fleet, world: World, policy: Any, outcome: Outcome, d
 
 
 def track_target(
-    fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float, warm: int, warming: int
+    fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float, running: list[Instance]
 ) -> None:
+    warm = sum(is_warm(fleet, world, item) for item in running)
+    counted = warm
     ring = visible_minute(fleet, world) % METRIC_RING
     target = float(policy["target_utilization"])
     if policy["kind"] == POLICY_TARGET_CPU:
         metric = fleet.cpu[ring]
     else:
         metric = fleet.per_target[ring]
+        counted = sum(item.serves_from <= fleet.now < item.off_s for item in running)
         target = target * dependable * 60
     if math.isnan(metric):
         return
@@ -405,8 +407,8 @@ def track_target(
     fleet.low_points = fleet.low_points + 1 if metric < float(policy["low_ratio"]) * target else 0
     desired = fleet.desired
     if fleet.high_points >= policy["out_points"]:
-        set_desired(fleet, world, outcome, max(desired, round_up(warm * metric / target)))
-    elif fleet.low_points >= policy["in_points"] and warming == 0 and desired > 1:
+        set_desired(fleet, world, outcome, max(desired, round_up(counted * metric / target)))
+    elif fleet.low_points >= policy["in_points"] and warm == len(running) and desired > 1:
         if metric * desired / (desired - 1) > target:
             return
         removed = round_down(desired - desired * metric / target)
@@ -624,7 +626,7 @@ def judge(fleet: Fleet, world: World, outcome: Outcome, demand: float, late: flo
     physics, ring = world.physics, fleet.tick % METRIC_RING
     requests = demand * 60
     fleet.late[ring] = late / requests if requests else 0.0
-    fleet.errors[ring] = failed / requests if requests else 0.0
+    fleet.errors[ring] = min(1.0, failed / requests) if requests else 0.0
     cost = float(physics["reference_usd_per_request"]) * world.reference_demand_rps * 60
     outcome["reference_usd"] += cost
     late_bad = fleet.late[ring] > float(physics["slo_late_fraction"])
@@ -632,8 +634,12 @@ def judge(fleet: Fleet, world: World, outcome: Outcome, demand: float, late: flo
     bad = demand > 0 and (late_bad or error_bad)
     fleet.bad_run = fleet.bad_run + 1 if bad else 0
     fleet.longest_bad_run = max(fleet.longest_bad_run, fleet.bad_run)
-    fleet.ticks_since_bad = 0 if bad else fleet.ticks_since_bad + 1
-    fleet.bad_recent += (bad - fleet.bad_recent) / MINUTES_PER_DAY
+    shown = (fleet.tick - int(physics["metric_delay_ticks"])) % METRIC_RING
+    shown_bad = fleet.late[shown] > float(physics["slo_late_fraction"]) or fleet.errors[shown] >= float(
+        physics["slo_error_fraction"]
+    )
+    fleet.ticks_since_bad = 0 if shown_bad else fleet.ticks_since_bad + 1
+    fleet.bad_recent += (shown_bad - fleet.bad_recent) / MINUTES_PER_DAY
     if bad:
         weight = demand / world.reference_demand_rps if physics["traffic_penalty"] else 1.0
         outcome["bad_minutes"] += 1
@@ -678,7 +684,9 @@ def retire(fleet: Fleet, world: World, outcome: Outcome) -> None:
     end = fleet.now + TICK_S
     for item in [item for item in fleet.instances if item.gone_s <= end]:
         fleet.instances.remove(item)
-        fleet.lost_requests += item.backlog
+        if item.grace_s < float(world.physics["timeout_s"]):
+            waiting = world.capacity(item.type) * float(world.physics["timeout_s"])
+            fleet.lost_requests += min(item.backlog, waiting)
         outcome["terminations"] += 1
         ran = max(0, item.gone_s - item.billed_from)
         price = price_usd_per_s(world, item, item.billed_from)

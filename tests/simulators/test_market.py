@@ -113,7 +113,7 @@ def test_calm_pools_drop_in_months() -> None:
         pools = [kind * ZONES + zone for kind in types for zone in range(ZONES)]
         drops = sum(int((tape.reclaim[:, pools] > 0).sum()) for tape in tapes)
         hours = days * 24 * seeds * len(pools)
-        expected = hours / calm_up_hours(CATALOGUE.types[types[0]], alone)
+        expected = hours / calm_up_hours(CATALOGUE, CATALOGUE.types[types[0]], alone)
         assert abs(drops - expected) < 4 * np.sqrt(expected)
         assert hours / drops > 24 * 30
 
