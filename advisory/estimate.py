@@ -1,7 +1,7 @@
 """What a fleet would cost and how it would answer, from the price list and the latency table.
 
-Every target queues for itself behind the balancer, as in ``simulators.service``; the fleet is taken to be whole, warm
-and without backlog. Above saturation the backlog of one decision is added as a fluid wait.
+Every target queues for itself behind the balancer, as in ``simulators.service``; the fleet is taken to be
+whole, warm and without backlog. Above saturation the backlog of one decision is added as a fluid wait.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ class Part(NamedTuple):
 
     Attributes:
         kind: Type index.
-        count: Instances; a share of one where a mixture is only known on average.
+        instances: Their number; fractional where a mixture is only known on average.
         usd_per_hour: Price of one.
     """
 
     kind: int
-    count: float
+    instances: float
     usd_per_hour: float
 
 
@@ -43,7 +43,7 @@ class Service(NamedTuple):
 def recommended_parts(
     model: ServedModel, situation: Situation, spec: int, capacity: int, spot_fraction: float
 ) -> list[Part]:
-    """Return the fleet that a launch specification gives: its cheapest types per capacity, on demand rounded up."""
+    """Return the fleet a launch specification gives: cheapest types per capacity, on demand rounded up."""
     members = model.members(spec)
     capacities = model.physics["capacity_rps"][members]
     listed = np.array([model.catalogue.types[kind].price_usd_per_hour for kind in members])
@@ -54,11 +54,11 @@ def recommended_parts(
         Part(int(members[cheapest]), on_demand, float(listed[cheapest])),
         Part(int(members[cheapest_spot]), capacity - on_demand, float(spot[cheapest_spot])),
     ]
-    return [part for part in parts if part.count]
+    return [part for part in parts if part.instances]
 
 
 def current_parts(model: ServedModel, situation: Situation) -> list[Part]:
-    """Return the instances in service or pending; each type pays the fleet's average mix of spot and list price."""
+    """Return the instances in service or pending; each pays the fleet's mean of spot and list price."""
     record = situation.record
     wanted = float(record["in_service"] + record["pending"])
     spot_share = float(record["spot_in_use"]) / wanted if wanted else 0.0
@@ -66,25 +66,27 @@ def current_parts(model: ServedModel, situation: Situation) -> list[Part]:
     for kind, item in enumerate(model.catalogue.types):
         count = float(record["type_count"][kind])
         if count:
-            price = spot_share * situation.spot_usd_per_hour[kind] + (1.0 - spot_share) * item.price_usd_per_hour
+            price = (
+                spot_share * situation.spot_usd_per_hour[kind] + (1.0 - spot_share) * item.price_usd_per_hour
+            )
             parts.append(Part(kind, count, float(price)))
     return parts
 
 
-def serving_parts(model: ServedModel, situation: Situation) -> list[Part]:
-    """Return the share of the current instances that is in service."""
-    record = situation.record
-    wanted = float(record["in_service"] + record["pending"])
-    share = float(record["in_service"]) / wanted if wanted else 0.0
-    return [part._replace(count=part.count * share) for part in current_parts(model, situation) if share]
+def resized(parts: Sequence[Part], instances: float) -> list[Part]:
+    """Return a fleet of the same mixture with another number of instances."""
+    total = sum(part.instances for part in parts)
+    return [part._replace(instances=part.instances * instances / total) for part in parts if instances > 0]
 
 
 def hourly_cost_usd(parts: Sequence[Part]) -> float:
     """Return what a fleet costs, USD per hour."""
-    return float(sum(part.count * part.usd_per_hour for part in parts))
+    return float(sum(part.instances * part.usd_per_hour for part in parts))
 
 
-def expected_service(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float) -> Service:
+def expected_service(
+    model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float
+) -> Service:
     """Return how a fleet answers a steady demand (requests of the trained workload per second)."""
     return Service(
         p95_ms=1000.0 * _p95_s(model, situation, parts, demand_rps),
@@ -94,15 +96,15 @@ def expected_service(model: ServedModel, situation: Situation, parts: Sequence[P
 
 
 def _utilization(model: ServedModel, parts: Sequence[Part], demand_rps: float) -> float:
-    """Return busy over available vCPU if nothing were dropped; 0 without demand, infinite without instances."""
+    """Return work over vCPU capacity; 0 without demand, infinite without instances."""
     physics = model.physics
     if demand_rps <= 0.0:
         return 0.0
-    total = sum(part.count * _weight(model, part) for part in parts)
+    total = sum(part.instances * _weight(model, part) for part in parts)
     if total <= 0.0:
         return float("inf")
-    busy = sum(part.count * _weight(model, part) * physics["service_s"][part.kind] for part in parts)
-    vcpu = sum(part.count * physics["vcpu"][part.kind] for part in parts)
+    busy = sum(part.instances * _weight(model, part) * physics["service_s"][part.kind] for part in parts)
+    vcpu = sum(part.instances * physics["vcpu"][part.kind] for part in parts)
     return float(demand_rps / total * busy / vcpu)
 
 
@@ -116,15 +118,17 @@ def _p95_s(model: ServedModel, situation: Situation, parts: Sequence[Part], dema
     return float(quantile_from_tail(np.array(tails), _RESPONSE_S, 0.95))
 
 
-def _tail(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float, response_s: float) -> float:
-    """Return the share of requests answered later than ``response_s``; 0 without demand, 1 without instances."""
+def _tail(
+    model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float, response_s: float
+) -> float:
+    """Return the share of requests later than ``response_s``; 0 without demand, 1 without instances."""
     physics = model.physics
     if demand_rps <= 0.0:
         return 0.0
-    total = sum(part.count * _weight(model, part) for part in parts)
+    total = sum(part.instances * _weight(model, part) for part in parts)
     if total <= 0.0:
         return 1.0
-    targets = max(1, round(sum(part.count for part in parts)))
+    targets = max(1, round(sum(part.instances for part in parts)))
     window_s = model.task.decision_minutes * 60.0
     late = 0.0
     for part in parts:
@@ -138,15 +142,15 @@ def _tail(model: ServedModel, situation: Situation, parts: Sequence[Part], deman
         else:
             wait_s = min((utilization - 1.0) * window_s, float(physics["queue_limit_s"]))
             tail = overloaded_tail(table, targets, utilization, 0.0, wait_s / own_s, response_s / own_s)
-        late += part.count * _weight(model, part) / total * tail
+        late += part.instances * _weight(model, part) / total * tail
     return late
 
 
 def performance_risk(model: ServedModel, situation: Situation, parts: Sequence[Part]) -> int:
-    """Return how soon a fleet misses the objective as the next 15 minutes' demand climbs its forecast quantiles, 0..4.
+    """Return how soon a fleet misses the objective as demand climbs its forecast quantiles, 0..4.
 
-    4 misses it at the 0.5 quantile, 3 at 0.9, 2 at 0.99; 1 keeps it at 0.99 with less than half of the late budget
-    to spare, 0 with more.
+    Over the next 15 minutes, 4 misses it at the 0.5 quantile, 3 at 0.9, 2 at 0.99; 1 keeps it at 0.99 with
+    less than half of the late budget to spare, 0 with more.
     """
     slo_s, budget = float(model.physics["slo_s"]), float(model.physics["slo_late_fraction"])
     for risk, level in ((4, 0.5), (3, 0.9), (2, 0.99)):

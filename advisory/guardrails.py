@@ -1,7 +1,7 @@
-"""Constraints as pure functions: each takes a choice and returns the allowed one, with a sentence if it changed.
+"""Constraints as pure functions: each returns the allowed choice, with a sentence if it is another one.
 
-A part of the action is chosen by preference: the policy's logits, or minus the distance from a rule's value. What a
-constraint forbids is masked, and the best of the rest is taken.
+A part of the action is chosen by preference: the policy's logits, or minus the distance from a rule's value.
+What a constraint forbids is masked, and the best of the rest is taken.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,8 @@ def choose_spot(preference: Preference, max_percent: float | None) -> Chosen:
     if max_percent is None or percents[wanted] <= max_percent + 1e-9:
         return Chosen(wanted)
     given = _best(preference, percents <= max_percent + 1e-9)
-    effect = f"spot share {percents[given]:.0f} % instead of {percents[wanted]:.0f} %: at most {max_percent:g} % is allowed"
+    change = f"spot share {percents[given]:.0f} % instead of {percents[wanted]:.0f} %"
+    effect = f"{change}: at most {max_percent:g} % is allowed"
     return Chosen(given, BoundApplied(constraint="max_spot_percent", effect=effect))
 
 

@@ -1,8 +1,9 @@
-"""From a request to the TELEMETRY record that the policy was trained on, and what the demand history adds to it.
+"""From a request to the TELEMETRY record that policies know, and what the demand history adds to it.
 
-Where a request leaves something out, the derived value follows the simulator's own rule (``simulators.kernel``,
-``read_telemetry``): visible demand and its 5, 15 and 60 minute means, forecasts by the shipped forecaster on five-minute
-means that end with the newest value, the weakest instance's capacity under round robin.
+Where a request leaves something out, the derived value follows the simulator's own rule
+(``simulators.kernel``, ``read_telemetry``): visible demand and its 5, 15 and 60 minute means, forecasts by
+the shipped forecaster on five-minute means that end with the newest value, the weakest instance's capacity
+under round robin.
 """
 
 import math
@@ -12,7 +13,7 @@ from datetime import UTC
 import numpy as np
 from numpy.typing import NDArray
 
-from advisory.schemas import DemandHistory, FleetState, Market, RecommendationRequest
+from advisory.schemas import FleetState, Market, RecommendationRequest
 from advisory.served import ServedModel
 from forecasting.annotate import annotation_forecaster
 from forecasting.detector import LevelDetector, score_series
@@ -72,7 +73,8 @@ def read_situation(request: RecommendationRequest, model: ServedModel) -> Situat
     """Return what the policy may know of a request.
 
     Raises:
-        RequestError: A name the bundle does not know, counts that contradict each other, or no demand to scale by.
+        RequestError: A name the bundle does not know, counts that contradict each other, or no demand to
+            scale by.
     """
     records = np.zeros(1, TELEMETRY)
     for name in TELEMETRY.names or ():
@@ -104,7 +106,9 @@ def _write_demand(
         newest_first = demand[::-1][: minutes * 60 // request.demand.step_s]
         record["demand_mean_rps"][place] = np.cumsum(newest_first)[-1] / len(newest_first)
     start = np.datetime64(request.demand.last_timestamp.astimezone(UTC).replace(tzinfo=None), "s")
-    record["minute_of_week"] = minute_of_week(start + np.timedelta64(request.demand.step_s + metric_delay_s, "s"))
+    record["minute_of_week"] = minute_of_week(
+        start + np.timedelta64(request.demand.step_s + metric_delay_s, "s")
+    )
 
 
 def five_minute_means(demand: FloatArray, step_s: int) -> FloatArray:
@@ -118,7 +122,7 @@ def five_minute_means(demand: FloatArray, step_s: int) -> FloatArray:
 def _write_forecast(
     record: np.void, request: RecommendationRequest, demand: FloatArray, work: float, model: ServedModel
 ) -> tuple[FloatArray, FloatArray]:
-    """Write forecast and anomaly score; return visible demand and forecasts of the decisions before this one."""
+    """Write forecast and anomaly score; return visible demand and forecasts of the decisions before."""
     step_s = request.demand.step_s
     means = five_minute_means(demand, step_s)
     hold_rows = math.ceil(max(policy.hold_minutes for policy in model.task.menu) / TICKS_PER_ROW)
@@ -172,7 +176,7 @@ def _write_fleet(record: np.void, fleet: FleetState, model: ServedModel) -> None
 
 
 def dependable_rps(model: ServedModel, spec: int, used: NDArray[np.bool_]) -> float:
-    """Return what one target can be counted on for: under round robin no more than the weakest one's capacity.
+    """Return what one target can be counted on for: under round robin, no more than the weakest one.
 
     Args:
         model: Whose physics count.
@@ -197,7 +201,9 @@ def _policy(name: str | None, model: ServedModel) -> int:
 def _spot(fleet: FleetState, wanted: int) -> tuple[int, float]:
     """Return spot instances in use and the share asked for, 0..1."""
     if fleet.spot_instances is not None and fleet.spot_instances > wanted:
-        raise RequestError("#/fleet/spot_instances", fleet.spot_instances, f"at most the {wanted} in service or pending")
+        raise RequestError(
+            "#/fleet/spot_instances", fleet.spot_instances, f"at most the {wanted} in service or pending"
+        )
     if fleet.spot_percent is None:
         in_use = fleet.spot_instances or 0
         return in_use, in_use / wanted if wanted else 0.0
@@ -244,7 +250,7 @@ def _write_metrics(record: np.void, request: RecommendationRequest) -> None:
 
 
 def _write_market(record: np.void, market: Market, model: ServedModel) -> FloatArray:
-    """Write prices and troubles of every launch specification; return the spot price of each type, USD per hour."""
+    """Write prices and troubles of every launch specification; return spot prices of types, USD per hour."""
     types = model.catalogue.types
     prices = np.array([item.price_usd_per_hour * (1.0 - item.spot_saving) for item in types])
     failures, interruptions = np.full((2, len(types)), _DAY_MINUTES)
@@ -270,6 +276,6 @@ NEAR_LEADS = tuple(place for place, minutes in enumerate(LEAD_MINUTES) if minute
 
 
 def near_demand_rps(situation: Situation, level: float) -> float:
-    """Return the highest forecast quantile of the next 15 minutes, in requests of the trained workload per second."""
+    """Return the highest forecast quantile of the next 15 minutes, trained workload's requests per second."""
     column = QUANTILE_LEVELS.index(level)
     return float(situation.record["forecast_rps"][list(NEAR_LEADS), column].max())

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.bundle import Bundle, LearnedPolicy, load_bundle
-from envs.observation import ObservationCodec
+from agents.bundle import POLICY_FILE, Bundle, BundleError, LearnedPolicy, load_bundle
+from envs.action import action_space
+from envs.observation import ObservationCodec, observation_space
 from envs.settings import TaskSettings
 from simulators.catalogue import Catalogue
 from simulators.latency import load_tail_table
@@ -57,6 +58,20 @@ class ServedModel:
         return np.asarray(self.physics["members"][spec, : self.physics["num_members"][spec]], np.int64)
 
 
+def _tried_policy(path: Path, bundle: Bundle) -> LearnedPolicy:
+    """Return the policy once it has answered an observation of zeros with a logit for each choice."""
+    observation = np.zeros((1, *observation_space(bundle.task).shape), np.float32)
+    choices = int(action_space(bundle.task).nvec.sum())
+    try:
+        policy = LearnedPolicy(bundle.policy_onnx, bundle.task)
+        found = policy.logits(observation).shape
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        raise BundleError(f"{path}: {POLICY_FILE} cannot be run: {str(error).splitlines()[0]}") from error
+    if found != (1, choices):
+        raise BundleError(f"{path}: {POLICY_FILE} returns logits of shape {found}; expected {(1, choices)}")
+    return policy
+
+
 def serve_bundle(path: Path) -> ServedModel:
     """Load a bundle and derive what answering needs.
 
@@ -64,11 +79,12 @@ def serve_bundle(path: Path) -> ServedModel:
         BundleError: The bundle is damaged, or made for another version.
     """
     bundle = load_bundle(path)
+    policy = _tried_policy(path, bundle)
     world = bundle.task.world
     catalogue = bundle.task.catalogue()
     return ServedModel(
         bundle=bundle,
-        policy=LearnedPolicy(bundle.policy_onnx, bundle.task),
+        policy=policy,
         codec=ObservationCodec(bundle.task),
         catalogue=catalogue,
         physics=physics_record(catalogue, world)[0],

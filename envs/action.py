@@ -40,16 +40,28 @@ def unit_price(reading: np.void, spec: int, spot_fraction: float) -> float:
 
 
 @compiled
-def price_rank(reading: np.void, spec: int, spot_fraction: float, candidates: int, hysteresis: float) -> int:
-    """Return how many candidates are cheaper than one, the current one counting ``hysteresis`` cheaper."""
-    current = int(reading.spec)
-    own = unit_price(reading, spec, spot_fraction) * (1.0 - hysteresis if spec == current else 1.0)
-    cheaper = 0
-    for other in range(candidates):
-        price = unit_price(reading, other, spot_fraction) * (1.0 - hysteresis if other == current else 1.0)
-        if price < own or (price == own and other < spec):
-            cheaper += 1
-    return cheaper
+def price_ranks(
+    reading: np.void,
+    spot_fraction: float,
+    candidates: int,
+    hysteresis: float,
+    prices: NDArray[np.float64],
+    ranks: NDArray[np.int64],
+) -> None:
+    """Write how many candidates are cheaper than each, the current one counting ``hysteresis`` cheaper.
+
+    Equal prices rank by index. ``prices`` and ``ranks`` are [K] work space.
+    """
+    for spec in range(candidates):
+        ranks[spec] = 0
+        prices[spec] = unit_price(reading, spec, spot_fraction)
+    prices[int(reading.spec)] *= 1.0 - hysteresis
+    for spec in range(candidates):
+        for other in range(spec):
+            if prices[other] <= prices[spec]:
+                ranks[spec] += 1
+            else:
+                ranks[other] += 1
 
 
 @compiled
@@ -63,6 +75,7 @@ def decode_batch(
     hysteresis: float,
 ) -> None:
     """Write the decision of each action, [B, 4] integers inside the space."""
+    prices, ranks = np.empty(candidates), np.empty(candidates, np.int64)
     for index in range(actions.shape[0]):
         reading, decision = readings[index], decisions[index]
         decision.scale = actions[index, 0] - MAX_SCALE
@@ -75,8 +88,9 @@ def decode_batch(
         if not by_price:
             decision.spec = choice - 1
             continue
+        price_ranks(reading, decision.spot_fraction, candidates, hysteresis, prices, ranks)
         for spec in range(candidates):
-            if price_rank(reading, spec, decision.spot_fraction, candidates, hysteresis) == choice - 1:
+            if ranks[spec] == choice - 1:
                 decision.spec = spec
 
 

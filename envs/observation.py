@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.action import MAX_SCALE, price_rank, unit_price
+from envs.action import MAX_SCALE, price_ranks, unit_price
 from envs.settings import TaskSettings, menu_names
 from simulators.catalogue import REFERENCE_TYPE
 from simulators.physics import service_s
@@ -82,10 +82,10 @@ def observation_features(task: TaskSettings) -> list[Feature]:
         features += [
             Feature(f"on_demand_{rank}", "1", f"{place}: on-demand price per capacity over the reference type's"),
             Feature(f"spot_{rank}", "1", f"{place}: spot price per capacity over the reference type's on-demand"),
-            Feature(f"refused_{rank}", "1", f"{place}: exp(-minutes since a launch failure / 60)"),
-            Feature(f"reclaimed_{rank}", "1", f"{place}: exp(-minutes since an interruption / 60)"),
+            Feature(f"refused_{rank}", "1", f"{place}: exp(-minutes since a launch failure / 60), 0 after a day"),
+            Feature(f"reclaimed_{rank}", "1", f"{place}: exp(-minutes since an interruption / 60), 0 after a day"),
             Feature(f"current_{rank}", "0/1", f"{place}: 1 if it is the current one"),
-            Feature(f"size_{rank}", "log2", f"{place}: capacity over the current one's, log2"),
+            Feature(f"size_{rank}", "1", f"{place}: capacity of one instance over the current candidate's, less 1"),
         ]
     features += [Feature(f"policy_{name}", "0/1", "1 if current") for name in menu_names(task.menu)]
     return features
@@ -120,6 +120,12 @@ def _relative(value: float, mean: float) -> float:
 
 
 @compiled
+def _recency(minutes: float) -> float:
+    """Return exp(-minutes / 60), and 0 for a day or more."""
+    return math.exp(-minutes / 60.0) if minutes < 1440.0 else 0.0
+
+
+@compiled
 def _encode(
     reading: np.void,
     out: NDArray[np.float32],
@@ -128,6 +134,8 @@ def _encode(
     by_price: bool,
     hysteresis: float,
     reference_price: float,
+    prices: NDArray[np.float64],
+    ranks: NDArray[np.int64],
 ) -> None:
     day = 2.0 * math.pi * (reading.minute_of_week % 1440.0) / 1440.0
     week = 2.0 * math.pi * reading.minute_of_week / 10080.0
@@ -162,17 +170,16 @@ def _encode(
             need = reading.forecast_rps[lead, level] / (PLANNING_UTILIZATION * capacity)
             out[at] = (need - reading.desired) / MAX_SCALE
             at += 1
+    if by_price:
+        price_ranks(reading, reading.spot_fraction, candidates, hysteresis, prices, ranks)
     for candidate in range(candidates):
-        rank = candidate
-        if by_price:
-            rank = price_rank(reading, candidate, reading.spot_fraction, candidates, hysteresis)
-        place = at + _CANDIDATE_PARTS * rank
+        place = at + _CANDIDATE_PARTS * (ranks[candidate] if by_price else candidate)
         out[place] = unit_price(reading, candidate, 0.0) / reference_price
         out[place + 1] = unit_price(reading, candidate, 1.0) / reference_price
-        out[place + 2] = math.exp(-reading.minutes_since_launch_failure[candidate] / 60.0)
-        out[place + 3] = math.exp(-reading.minutes_since_interruption[candidate] / 60.0)
+        out[place + 2] = _recency(reading.minutes_since_launch_failure[candidate])
+        out[place + 3] = _recency(reading.minutes_since_interruption[candidate])
         out[place + 4] = 1.0 if candidate == spec else 0.0
-        out[place + 5] = math.log2(reading.candidate_capacity_rps[candidate] / reading.candidate_capacity_rps[spec])
+        out[place + 5] = reading.candidate_capacity_rps[candidate] / reading.candidate_capacity_rps[spec] - 1.0
     at += _CANDIDATE_PARTS * candidates
     for policy in range(policies):
         out[at + policy] = 1.0 if policy == int(reading.policy) else 0.0
@@ -190,8 +197,19 @@ def _encode_batch(
     hysteresis: float,
     reference_price: float,
 ) -> None:
+    prices, ranks = np.empty(candidates), np.empty(candidates, np.int64)
     for index in range(readings.shape[0]):
-        _encode(readings[index], out[index], candidates, policies, by_price, hysteresis, reference_price)
+        _encode(
+            readings[index],
+            out[index],
+            candidates,
+            policies,
+            by_price,
+            hysteresis,
+            reference_price,
+            prices,
+            ranks,
+        )
 
 
 class ObservationCodec:

@@ -22,10 +22,10 @@ from simulators.records import (
     QUANTILE_LEVELS,
     TICKS_PER_ROW,
 )
-from telemetry.compiled import compiled
+from telemetry.compiled import compiled_in_place
 
 
-@compiled
+@compiled_in_place
 def demand_quantile(bank: Bank, row: int, lead: int, level: float) -> float:
     """Return the forecast at a fractional position in QUANTILE_LEVELS (0 is the lowest level), requests per second."""
     lower = min(int(level), len(QUANTILE_LEVELS) - 2)
@@ -34,7 +34,7 @@ def demand_quantile(bank: Bank, row: int, lead: int, level: float) -> float:
     return float(first + share * (second - first))
 
 
-@compiled
+@compiled_in_place
 def _forecast_demand(bank: Bank, tape: np.void, physics: np.void, policy: np.void, tick: int) -> float:
     """Return the demand a forecast policy provides for: the worst of the visible minute and all leads up to its own."""
     visible = max(0, tick - 1 - physics.metric_delay_ticks)
@@ -45,13 +45,13 @@ def _forecast_demand(bank: Bank, tape: np.void, physics: np.void, policy: np.voi
     return worst
 
 
-@compiled
+@compiled_in_place
 def target_tracking_out(counted: int, metric: float, target: float) -> int:
     """Return the capacity that brings an average metric back to target, rounded up: 10 at 75 of 50 gives 15."""
     return int(math.ceil(counted * metric / target - 1e-9))
 
 
-@compiled
+@compiled_in_place
 def target_tracking_in(desired: int, metric: float, target: float) -> int:
     """Return the capacity after scale-in: remove floor(n - n m / T), and nothing where one less would breach."""
     if desired <= 1 or metric * desired / (desired - 1) > target:
@@ -59,7 +59,7 @@ def target_tracking_in(desired: int, metric: float, target: float) -> int:
     return desired - int(math.floor(desired - desired * metric / target + 1e-9))
 
 
-@compiled
+@compiled_in_place
 def _track(
     fleet: np.void, policy: np.void, metric: float, target: float, counted: int, warming: int
 ) -> int:
@@ -79,7 +79,7 @@ def _track(
     return int(fleet.desired)
 
 
-@compiled
+@compiled_in_place
 def _hold(fleet: np.void, policy: np.void, want: int) -> int:
     """Let desired capacity fall only after ``hold_ticks`` below it, and only to the highest want of that time."""
     if want >= fleet.desired:
@@ -94,14 +94,14 @@ def _hold(fleet: np.void, policy: np.void, want: int) -> int:
     return int(lowest)
 
 
-@compiled
+@compiled_in_place
 def instances_for(demand_rps: float, capacity_rps: float, policy: np.void, spot_fraction: float) -> int:
     """Return how many instances serve a demand at the policy's utilisation, with its margin for the spot share."""
     need = demand_rps / (policy.target_utilization * capacity_rps)
     return int(math.ceil(need * (1.0 + policy.spot_margin * spot_fraction) - 1e-9))
 
 
-@compiled
+@compiled_in_place
 def want(
     fleet: np.void,
     bank: Bank,

@@ -14,6 +14,7 @@ class Bank(NamedTuple):
         tapes: [D] TAPE records.
         physics: [P] PHYSICS records.
         demand_rps: [sum of lengths] demand of each tick, requests per second.
+        demand_total: [sum of lengths + 1] sum of demand_rps before each tick.
         work_scale: same shape, multiplier on the work of a request.
         scored: same shape, 0 where a tick is carried but counts nowhere (a long gap of the trace).
         forecast_rps: [sum of rows, L, Q] what was forecast at each row (5 ticks).
@@ -22,14 +23,18 @@ class Bank(NamedTuple):
         spot_usd_per_s: [markets, hours, K x Z] price of a pool.
         pool_state: [markets, ticks, K x Z] AMPLE, TIGHT or DRY.
         reclaim: [markets, ticks, K x Z] share of the pool's instances given notice in this tick, in 1/255.
+        candidate_spot_usd_per_hour: [markets, hours, C] what an account sees: the cheapest member's mean over zones.
         reclaim_any: [markets, ticks] 1 where any pool of the tick reclaims.
         log_tails: [P, servers, targets, utilisation, response] log P(T > x) of each physics record.
+        late_log_tails: [P, K, targets, utilisation] the same at the objective, by type, for a work scale of 1.
+        timeout_log_tails: [P, K, targets, utilisation] the same at the time-out.
     """
 
     worlds: NDArray[np.void]
     tapes: NDArray[np.void]
     physics: NDArray[np.void]
     demand_rps: NDArray[np.float32]
+    demand_total: NDArray[np.float64]
     work_scale: NDArray[np.float32]
     scored: NDArray[np.uint8]
     forecast_rps: NDArray[np.float32]
@@ -38,5 +43,8 @@ class Bank(NamedTuple):
     spot_usd_per_s: NDArray[np.float32]
     pool_state: NDArray[np.uint8]
     reclaim: NDArray[np.uint8]
+    candidate_spot_usd_per_hour: NDArray[np.float64]
     reclaim_any: NDArray[np.uint8]
     log_tails: NDArray[np.float32]
+    late_log_tails: NDArray[np.float64]
+    timeout_log_tails: NDArray[np.float64]

@@ -11,13 +11,13 @@ import numpy as np
 from simulators.bank import Bank
 from simulators.fleet import remove, spot_price
 from simulators.records import FOREVER, SPOT, TICK_S, ZONES
-from telemetry.compiled import compiled
+from telemetry.compiled import compiled_in_place
 
 MINIMUM_S: Final = 60
 HOUR_S: Final = 3600
 
 
-@compiled
+@compiled_in_place
 def end_second(fleet: np.void, slot: int) -> int:
     """Return the second an instance is gone, FOREVER while it is wanted."""
     if fleet.off_s[slot] == FOREVER:
@@ -25,7 +25,7 @@ def end_second(fleet: np.void, slot: int) -> int:
     return int(fleet.off_s[slot]) + int(fleet.grace_s[slot])
 
 
-@compiled
+@compiled_in_place
 def bill(fleet: np.void, bank: Bank, world: np.void, physics: np.void, outcome: np.void, tick: int) -> None:
     """Add what the fleet's instances cost in one tick; a spot instance pays the price at the start of its hour."""
     tick_start, tick_end = tick * TICK_S, (tick + 1) * TICK_S
@@ -50,7 +50,7 @@ def bill(fleet: np.void, bank: Bank, world: np.void, physics: np.void, outcome: 
         outcome.spot_usd += (end - max(start, hour_start)) * float(fleet.price_usd_per_s[slot])
 
 
-@compiled
+@compiled_in_place
 def retire(fleet: np.void, physics: np.void, outcome: np.void, tick: int) -> None:
     """Free the instances that end within a tick: top up the 60 s minimum, book refunds.
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from telemetry.compiled import compiled
+from telemetry.compiled import compiled_in_place
 
 BOOT: Final = 1
 APP: Final = 2
@@ -23,7 +23,7 @@ EPISODE: Final = 8
 _TO_UNIT: Final = 1.0 / 9007199254740992.0
 
 
-@compiled
+@compiled_in_place
 def mix(value: np.uint64) -> np.uint64:
     """Return the SplitMix64 finaliser of a 64-bit key."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -31,7 +31,7 @@ def mix(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@compiled
+@compiled_in_place
 def uniform(seed: np.uint64, purpose: int, counter: int) -> float:
     """Return a number in (0, 1) for one (seed, purpose, counter)."""
     key = mix(seed + np.uint64(purpose) * np.uint64(0x9E3779B97F4A7C15))
@@ -39,7 +39,7 @@ def uniform(seed: np.uint64, purpose: int, counter: int) -> float:
     return (float(key >> np.uint64(11)) + 0.5) * _TO_UNIT
 
 
-@compiled
+@compiled_in_place
 def standard_normal(seed: np.uint64, purpose: int, counter: int) -> float:
     """Return a standard normal draw for one (seed, purpose, counter), by Box and Muller's transform."""
     radius = math.sqrt(-2.0 * math.log(uniform(seed, purpose, 2 * counter)))

@@ -11,29 +11,29 @@ import numpy as np
 from simulators.bank import Bank
 from simulators.draws import APP, BOOT, LAUNCH, NOTICE, RECLAIM, REGISTER, standard_normal, uniform
 from simulators.records import DRY, FOREVER, ON_DEMAND, SLOTS, SPOT, TICK_S, TIGHT, ZONES
-from telemetry.compiled import compiled
+from telemetry.compiled import compiled_in_place
 
 
-@compiled
+@compiled_in_place
 def market_tick(bank: Bank, world: np.void, tick: int) -> int:
     """Return the tick of the market tape that a world plays at ``tick`` of its demand tape."""
     return (tick + world.market_phase) % bank.pool_state.shape[1]
 
 
-@compiled
+@compiled_in_place
 def spot_price(bank: Bank, world: np.void, second: int, pool: int) -> float:
     """Return the spot price of a pool at a second, USD per second."""
     hour = (second // TICK_S + world.market_phase) // 60
     return bank.spot_usd_per_s[world.market, hour % bank.spot_usd_per_s.shape[1], pool]
 
 
-@compiled
+@compiled_in_place
 def on_demand_target(desired: int, spot_fraction: float) -> int:
     """Return how many of ``desired`` instances are on demand; fractions favour on demand (mixed instances groups)."""
     return int(math.ceil(desired * (1.0 - spot_fraction) - 1e-9))
 
 
-@compiled
+@compiled_in_place
 def is_member(physics: np.void, spec: int, type_index: int) -> bool:
     """Say whether a launch specification contains a type."""
     for member in range(physics.num_members[spec]):
@@ -42,7 +42,7 @@ def is_member(physics: np.void, spec: int, type_index: int) -> bool:
     return False
 
 
-@compiled
+@compiled_in_place
 def reclaim(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: int) -> int:
     """Give the spot instances of reclaiming pools their notice; return how many got one.
 
@@ -66,7 +66,7 @@ def reclaim(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: 
     return count
 
 
-@compiled
+@compiled_in_place
 def is_active(fleet: np.void, physics: np.void, slot: int) -> bool:
     """Say whether a slot counts toward desired capacity.
 
@@ -77,7 +77,7 @@ def is_active(fleet: np.void, physics: np.void, slot: int) -> bool:
     return fleet.reclaimed[slot] == 1 and physics.capacity_rebalancing == 0
 
 
-@compiled
+@compiled_in_place
 def _cheapest_on_demand(physics: np.void, spec: int) -> int:
     best, best_price = -1, np.inf
     for member in range(physics.num_members[spec]):
@@ -88,7 +88,7 @@ def _cheapest_on_demand(physics: np.void, spec: int) -> int:
     return best
 
 
-@compiled
+@compiled_in_place
 def _pool_refuses(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: int, pool: int) -> bool:
     state = bank.pool_state[world.market, market_tick(bank, world, tick), pool]
     if state == TIGHT:
@@ -97,7 +97,7 @@ def _pool_refuses(fleet: np.void, bank: Bank, world: np.void, physics: np.void, 
     return state == DRY
 
 
-@compiled
+@compiled_in_place
 def _spot_member(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: int, zone: int) -> int:
     """Return the member type that price-capacity-optimized picks in a zone, or -1 where every pool refuses."""
     row = market_tick(bank, world, tick)
@@ -115,7 +115,7 @@ def _spot_member(fleet: np.void, bank: Bank, world: np.void, physics: np.void, t
     return best
 
 
-@compiled
+@compiled_in_place
 def _occupy(fleet: np.void, physics: np.void, tick: int, type_index: int, zone: int, market: int) -> None:
     slot, serial = fleet.live, fleet.serial
     boot_s = physics.boot_median_s * math.exp(physics.boot_sigma * standard_normal(fleet.seed, BOOT, serial))
@@ -137,7 +137,7 @@ def _occupy(fleet: np.void, physics: np.void, tick: int, type_index: int, zone: 
     fleet.live = slot + 1
 
 
-@compiled
+@compiled_in_place
 def launch_one(
     fleet: np.void,
     bank: Bank,
@@ -174,7 +174,7 @@ def launch_one(
     return -1
 
 
-@compiled
+@compiled_in_place
 def stop(fleet: np.void, physics: np.void, slot: int, tick: int) -> None:
     """Take a wanted instance out of service at the start of a tick; one that serves drains, billed, for ``drain_s``."""
     now_s = tick * TICK_S
@@ -183,7 +183,7 @@ def stop(fleet: np.void, physics: np.void, slot: int, tick: int) -> None:
     fleet.grace_s[slot] = physics.drain_s if serving else 0
 
 
-@compiled
+@compiled_in_place
 def terminate_one(
     fleet: np.void,
     physics: np.void,
@@ -213,7 +213,7 @@ def terminate_one(
     return victim
 
 
-@compiled
+@compiled_in_place
 def _goes_before(
     fleet: np.void,
     physics: np.void,
@@ -237,7 +237,7 @@ def _goes_before(
     return bool(fleet.slot_serial[slot] < fleet.slot_serial[other])
 
 
-@compiled
+@compiled_in_place
 def remove(fleet: np.void, slot: int) -> None:
     """Free a slot by moving the last live one into it."""
     last = fleet.live - 1

@@ -5,9 +5,15 @@ from numpy.typing import NDArray
 
 from simulators.bank import Bank
 from simulators.kernel import reset_batch, step_batch
-from simulators.records import DECISION, FLEET, OUTCOME, TELEMETRY
+from simulators.records import DECISION, FLEET, MAX_TYPES, OUTCOME, TELEMETRY, ZONES
+from simulators.service import SCRATCH_ROWS
 
 IntArray = NDArray[np.int64]
+
+
+def work_space() -> tuple[NDArray[np.void], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the scratch arrays that ``step_batch`` writes to: unscored outcome, sums by type, counts by zone."""
+    return np.zeros(1, OUTCOME), np.zeros((SCRATCH_ROWS, MAX_TYPES)), np.zeros(ZONES, np.int64)
 
 
 class FleetBatch:
@@ -36,6 +42,7 @@ class FleetBatch:
                 self.readings[name] = np.nan
         self.outcomes = np.zeros(size, OUTCOME)
         self.decisions = np.zeros(size, DECISION)
+        self._work_space = work_space()
 
     def __len__(self) -> int:
         """Number of fleets."""
@@ -51,7 +58,15 @@ class FleetBatch:
         """Apply ``self.decisions`` and play ``ticks`` ticks; fills ``outcomes`` and ``readings``."""
         self.outcomes.view(np.uint8)[:] = 0
         step_batch(
-            self.state, self.bank, self.menu, self.decisions, self.outcomes, self.readings, ticks, detail
+            self.state,
+            self.bank,
+            self.menu,
+            self.decisions,
+            self.outcomes,
+            self.readings,
+            ticks,
+            detail,
+            *self._work_space,
         )
 
     @property

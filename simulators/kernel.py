@@ -13,7 +13,7 @@ from simulators.autoscaling import want
 from simulators.bank import Bank
 from simulators.billing import bill, retire
 from simulators.draws import AGE, uniform
-from simulators.fleet import is_active, is_member, launch_one, reclaim, spot_price, terminate_one
+from simulators.fleet import is_active, is_member, launch_one, reclaim, terminate_one
 from simulators.records import (
     FOREVER,
     LEAD_MINUTES,
@@ -28,8 +28,8 @@ from simulators.records import (
     TICKS_PER_ROW,
     ZONES,
 )
-from simulators.service import SCRATCH_ROWS, serve
-from telemetry.compiled import compiled
+from simulators.service import serve
+from telemetry.compiled import compiled_in_place
 
 LONG_AGO = 1_000_000
 REFERENCE_UTILIZATION = 0.6
@@ -38,7 +38,7 @@ _WARM_READY_DELAY_S = 100
 _DAY_MINUTES = 1440
 
 
-@compiled
+@compiled_in_place
 def reset(fleet: np.void, bank: Bank, world_index: int, tick: int, end_tick: int, seed: np.uint64) -> None:
     """Start a fleet at a tick: warm, paid for, as large as reference target tracking would have it.
 
@@ -86,7 +86,7 @@ def reset(fleet: np.void, bank: Bank, world_index: int, tick: int, end_tick: int
         fleet.reclaimed[slot] = 0
 
 
-@compiled
+@compiled_in_place
 def decide(fleet: np.void, physics: np.void, menu: NDArray[np.void], decision: np.void, outcome: np.void) -> None:
     """Apply a decision: policy, spot share, launch specification, and the scale part.
 
@@ -109,7 +109,7 @@ def decide(fleet: np.void, physics: np.void, menu: NDArray[np.void], decision: n
         fleet.offset = decision.scale
 
 
-@compiled
+@compiled_in_place
 def _set_desired(fleet: np.void, physics: np.void, outcome: np.void, value: int) -> None:
     inside = min(max(value, physics.min_instances), physics.max_instances)
     if inside != value:
@@ -117,7 +117,7 @@ def _set_desired(fleet: np.void, physics: np.void, outcome: np.void, value: int)
     fleet.desired = inside
 
 
-@compiled
+@compiled_in_place
 def _census(
     fleet: np.void, physics: np.void, tick: int, zone_active: NDArray[np.int64]
 ) -> tuple[int, int, int, int, float]:
@@ -140,7 +140,7 @@ def _census(
     return active, on_demand, serving, warm, capacity_rps
 
 
-@compiled
+@compiled_in_place
 def _reconcile(
     fleet: np.void,
     bank: Bank,
@@ -169,7 +169,7 @@ def _reconcile(
         outcome.launches += 1
 
 
-@compiled
+@compiled_in_place
 def _refresh(
     fleet: np.void,
     physics: np.void,
@@ -203,7 +203,7 @@ def _refresh(
     return active, on_demand
 
 
-@compiled
+@compiled_in_place
 def advance(
     fleet: np.void,
     bank: Bank,
@@ -233,7 +233,7 @@ def advance(
     fleet.tick = tick + 1
 
 
-@compiled
+@compiled_in_place
 def _infeasible(bank: Bank, world: np.void, physics: np.void, tick: int) -> bool:
     """Say whether the largest fleet of the largest candidate, fully busy, could not serve a tick's demand."""
     largest = 0.0
@@ -244,7 +244,7 @@ def _infeasible(bank: Bank, world: np.void, physics: np.void, tick: int) -> bool
     return bool(bank.demand_rps[at] * bank.work_scale[at] > physics.max_instances * largest)
 
 
-@compiled
+@compiled_in_place
 def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
     """Write what the account shows at the start of the fleet's next tick; nothing hidden, nothing of the future."""
     tick = fleet.tick
@@ -256,16 +256,10 @@ def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
     reading.minute_of_week = (tape.minute_of_week + tick) % (7 * _DAY_MINUTES)
     reading.mean_demand_rps = tape.mean_demand_rps
     reading.demand_rps = bank.demand_rps[tape.start + visible]
-    total, count = 0.0, 0
-    for back in range(60):
-        if visible - back >= 0:
-            total += bank.demand_rps[tape.start + visible - back]
-            count += 1
-        if back == 4:
-            reading.demand_mean_rps[0] = total / count
-        if back == 14:
-            reading.demand_mean_rps[1] = total / count
-    reading.demand_mean_rps[2] = total / count
+    end = tape.start + visible + 1
+    for position, minutes in enumerate((5, 15, 60)):
+        count = min(minutes, visible + 1)
+        reading.demand_mean_rps[position] = (bank.demand_total[end] - bank.demand_total[end - count]) / count
     reading.cpu_utilization = fleet.cpu_utilization[ring]
     reading.requests_per_target = fleet.requests_per_target[ring]
     reading.late_fraction = fleet.late_fraction[ring]
@@ -288,7 +282,7 @@ def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
     reading.anomaly_score = bank.anomaly_score[row]
 
 
-@compiled
+@compiled_in_place
 def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -> None:
     in_service, pending, draining, spot, capacity_rps = 0, 0, 0, 0, 0.0
     weakest_rps = physics.candidate_capacity_rps[fleet.spec]
@@ -315,29 +309,25 @@ def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -
     reading.dependable_rps = weakest_rps
 
 
-@compiled
+@compiled_in_place
 def _read_market(
     fleet: np.void, bank: Bank, world: np.void, physics: np.void, reading: np.void, tick: int
 ) -> None:
+    hour = (tick + world.market_phase) // 60 % bank.candidate_spot_usd_per_hour.shape[1]
     for spec in range(physics.num_candidates):
-        best = np.inf
         failure, interruption = tick - LONG_AGO, tick - LONG_AGO
         for member in range(physics.num_members[spec]):
             kind = physics.members[spec, member]
-            price = 0.0
-            for zone in range(ZONES):
-                price += spot_price(bank, world, tick * TICK_S, kind * ZONES + zone) * 3600.0 / ZONES
-            best = min(best, price)
             failure = max(failure, fleet.last_launch_failure[kind])
             interruption = max(interruption, fleet.last_interruption[kind])
         reading.candidate_capacity_rps[spec] = physics.candidate_capacity_rps[spec]
         reading.candidate_on_demand_usd_per_hour[spec] = physics.candidate_on_demand_usd_per_hour[spec]
-        reading.candidate_spot_usd_per_hour[spec] = best
+        reading.candidate_spot_usd_per_hour[spec] = bank.candidate_spot_usd_per_hour[world.market, hour, spec]
         reading.minutes_since_launch_failure[spec] = min(tick - failure, _DAY_MINUTES)
         reading.minutes_since_interruption[spec] = min(tick - interruption, _DAY_MINUTES)
 
 
-@compiled
+@compiled_in_place
 def step_batch(
     fleets: NDArray[np.void],
     bank: Bank,
@@ -347,14 +337,15 @@ def step_batch(
     readings: NDArray[np.void],
     ticks: int,
     detail: bool,
+    unscored: NDArray[np.void],
+    scratch: NDArray[np.float64],
+    zone_active: NDArray[np.int64],
 ) -> None:
     """Apply one decision to every fleet, play ``ticks`` ticks and read the telemetry after them.
 
-    A fleet that has reached its end tick stands still, and its outcome has zero ticks.
+    A fleet that has reached its end tick stands still, and its outcome has zero ticks. ``unscored`` (one OUTCOME),
+    ``scratch`` [SCRATCH_ROWS, MAX_TYPES] and ``zone_active`` [ZONES] are work space.
     """
-    scratch = np.zeros((SCRATCH_ROWS, bank.physics[0].vcpu.shape[0]))
-    zone_active = np.zeros(ZONES, np.int64)
-    unscored = np.empty_like(outcomes[:1])
     for index in range(fleets.shape[0]):
         fleet, outcome = fleets[index], outcomes[index]
         physics = bank.physics[bank.worlds[fleet.world].physics]
@@ -369,7 +360,7 @@ def step_batch(
         read_telemetry(fleet, bank, readings[index])
 
 
-@compiled
+@compiled_in_place
 def reset_batch(
     fleets: NDArray[np.void],
     bank: Bank,

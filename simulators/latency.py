@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
-from telemetry.compiled import compiled
+from telemetry.compiled import compiled_in_place
 
 TABLE_PATH = Path(__file__).with_name("latency_table.npz")
 TABLE_VERSION = 1
@@ -143,7 +143,7 @@ def load_tail_table(routing: str, cv2: float) -> NDArray[np.float32]:
     return np.ascontiguousarray(_between(low, high, cv2), dtype=np.float32)
 
 
-@compiled
+@compiled_in_place
 def servers_index(vcpu: int) -> int:
     """Return the table index of an instance with this many vCPU: 1, 2, 4, 8 (more behave like 8)."""
     if vcpu >= 8:
@@ -153,7 +153,7 @@ def servers_index(vcpu: int) -> int:
     return 1 if vcpu >= 2 else 0
 
 
-@compiled
+@compiled_in_place
 def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float) -> float:
     """P(response > x) of a request to one target, at steady load.
 
@@ -203,7 +203,38 @@ def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float
     return math.exp(min(log_tail, 0.0))
 
 
-@compiled
+def threshold_table(log_tails: NDArray[np.float32], x: float) -> NDArray[np.float64]:
+    """Return the log tail at one response time, interpolated once: [targets, rho] of one server count.
+
+    ``threshold_tail`` reads it; the result is ``response_tail`` at this ``x``, up to rounding.
+
+    Args:
+        log_tails: [targets, rho, x] one server count of `load_tail_table`.
+        x: Response time in mean service times, > 0.
+    """
+    if x < RESPONSE_GRID[0]:
+        return np.ascontiguousarray(log_tails[..., 0].astype(np.float64) * (x / RESPONSE_GRID[0]))
+    point = min(int(2.0 * math.log2(2.0 * x)), _LAST_INTERVAL)
+    weight = (x - RESPONSE_GRID[point]) * _GRID_GAP_INVERSE[point]
+    first, second = log_tails[..., point].astype(np.float64), log_tails[..., point + 1].astype(np.float64)
+    return np.ascontiguousarray(first + (second - first) * weight)
+
+
+@compiled_in_place
+def threshold_tail(table: NDArray[np.float64], targets: int, rho: float) -> float:
+    """P(response > x) of a request to one target, for the x of a ``threshold_table``; otherwise as `response_tail`."""
+    target_position = _LOG2_TARGETS[min(max(targets, 1), 128) - 1]
+    target = min(int(target_position), 5)
+    target_weight = target_position - target
+    rho_position = (min(rho, RHO_MAX) if rho > 0.0 else 0.0) * _RHO_BINS / RHO_MAX
+    rho_bin = min(int(rho_position), _RHO_BINS - 1)
+    rho_weight = rho_position - rho_bin
+    fewer = table[target, rho_bin] + rho_weight * (table[target, rho_bin + 1] - table[target, rho_bin])
+    more = table[target + 1, rho_bin] + rho_weight * (table[target + 1, rho_bin + 1] - table[target + 1, rho_bin])
+    return math.exp(min(fewer + target_weight * (more - fewer), 0.0))
+
+
+@compiled_in_place
 def overloaded_tail(
     table: NDArray[np.float32], targets: int, rho: float, wait_start: float, wait_end: float, x: float
 ) -> float:

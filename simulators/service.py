@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from simulators.bank import Bank
-from simulators.latency import overloaded_tail, response_tail
+from simulators.latency import overloaded_tail, response_tail, threshold_tail
 from simulators.records import METRIC_RING, RESPONSE_GRID_MS, TICK_S
-from telemetry.compiled import compiled
+from telemetry.compiled import compiled_in_place
 
 _GRID_S: Final = np.array(RESPONSE_GRID_MS) / 1000.0
 
@@ -27,21 +27,21 @@ TIMED_OUT: Final = 5
 SCRATCH_ROWS: Final = 6
 
 
-@compiled
+@compiled_in_place
 def serving_seconds(fleet: np.void, slot: int, tick: int) -> float:
     """Return for how many seconds of a tick an instance takes requests."""
     start = max(fleet.launch_s[slot] + fleet.ready_delay_s[slot], tick * TICK_S)
     return max(0.0, float(min(fleet.off_s[slot], (tick + 1) * TICK_S) - start))
 
 
-@compiled
+@compiled_in_place
 def drain_backlog(fleet: np.void, physics: np.void, slot: int, seconds: float) -> None:
     """Let an instance that takes no new requests work on its backlog."""
     done = physics.capacity_rps[fleet.type[slot]] * seconds
     fleet.backlog_requests[slot] = max(0.0, fleet.backlog_requests[slot] - done)
 
 
-@compiled
+@compiled_in_place
 def count_targets(
     fleet: np.void, physics: np.void, tick: int, scratch: np.ndarray[tuple[int, int], np.dtype[np.float64]]
 ) -> bool:
@@ -59,7 +59,7 @@ def count_targets(
     return backlog
 
 
-@compiled
+@compiled_in_place
 def serve(
     fleet: np.void,
     bank: Bank,
@@ -110,8 +110,14 @@ def serve(
         table = log_tails[physics.servers[kind]]
         scratch[ARRIVAL_RPS, kind] = rate
         scratch[UTILIZATION, kind] = utilization
-        scratch[LATE, kind] = response_tail(table, targets, utilization, physics.slo_s / service_s)
-        scratch[TIMED_OUT, kind] = response_tail(table, targets, utilization, physics.timeout_s / service_s)
+        if scale == 1.0:
+            scratch[LATE, kind] = threshold_tail(bank.late_log_tails[world.physics, kind], targets, utilization)
+            scratch[TIMED_OUT, kind] = threshold_tail(
+                bank.timeout_log_tails[world.physics, kind], targets, utilization
+            )
+        else:
+            scratch[LATE, kind] = response_tail(table, targets, utilization, physics.slo_s / service_s)
+            scratch[TIMED_OUT, kind] = response_tail(table, targets, utilization, physics.timeout_s / service_s)
         saturated = saturated or utilization > 1.0
         if not backlog and utilization <= 1.0:
             seconds = scratch[SERVING_S, kind]
@@ -175,7 +181,7 @@ def serve(
     _deliver(fleet, physics, tick)
 
 
-@compiled
+@compiled_in_place
 def _serve_saturated(
     fleet: np.void,
     physics: np.void,
@@ -219,7 +225,7 @@ def _serve_saturated(
     return late, timed_out, rejected, busy
 
 
-@compiled
+@compiled_in_place
 def _judge(
     fleet: np.void,
     physics: np.void,
@@ -244,7 +250,7 @@ def _judge(
         fleet.bad_run = 0
 
 
-@compiled
+@compiled_in_place
 def _deliver(fleet: np.void, physics: np.void, tick: int) -> None:
     """Let the minute that becomes visible at the end of a tick enter what the account remembers of bad minutes."""
     ring = (tick - physics.metric_delay_ticks) % METRIC_RING

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from simulators.bank import Bank
 from simulators.catalogue import Catalogue
-from simulators.latency import load_tail_table
+from simulators.latency import load_tail_table, threshold_table
 from simulators.market import MarketTape
 from simulators.physics import WorldSettings, physics_record
-from simulators.records import TAPE, WORLD
+from simulators.records import TAPE, WORLD, ZONES
 from simulators.scenario import Scenario
 
 
@@ -63,22 +63,54 @@ def build_bank(
     if len(lengths) > 1:
         raise ValueError(f"market tapes have different lengths: {sorted(lengths)} ticks")
     reclaim = np.stack([market.reclaim for market in markets])
+    demand = np.concatenate([item.demand_rps for item in scenarios])
+    physics = np.concatenate([physics_record(catalogue, item) for item in settings])
+    log_tails = np.stack([load_tail_table(item.physics.routing, item.workload.cv2) for item in settings])
+    prices = np.stack([market.spot_usd_per_s for market in markets])
     return Bank(
         worlds=_world_records(plans),
         tapes=_tape_records(scenarios),
-        physics=np.concatenate([physics_record(catalogue, item) for item in settings]),
-        demand_rps=np.concatenate([item.demand_rps for item in scenarios]),
+        physics=physics,
+        demand_rps=demand,
+        demand_total=np.concatenate(([0.0], np.cumsum(demand, dtype=np.float64))),
         work_scale=np.concatenate([item.work_scale for item in scenarios]),
         scored=np.concatenate([item.scored for item in scenarios]).astype(np.uint8),
         forecast_rps=np.concatenate([item.annotation.forecast_rps for item in scenarios]),
         forecast_available=np.concatenate([item.annotation.available for item in scenarios]).astype(np.uint8),
         anomaly_score=np.concatenate([item.annotation.anomaly_score for item in scenarios]),
-        spot_usd_per_s=np.stack([market.spot_usd_per_s for market in markets]),
+        spot_usd_per_s=prices,
         pool_state=np.stack([market.pool_state for market in markets]),
         reclaim=reclaim,
+        candidate_spot_usd_per_hour=_candidate_prices(prices, catalogue),
         reclaim_any=reclaim.any(axis=2).astype(np.uint8),
-        log_tails=np.stack([load_tail_table(item.physics.routing, item.workload.cv2) for item in settings]),
+        log_tails=log_tails,
+        late_log_tails=_threshold_tables(physics, log_tails, "slo_s"),
+        timeout_log_tails=_threshold_tables(physics, log_tails, "timeout_s"),
     )
+
+
+def _candidate_prices(spot_usd_per_s: NDArray[np.float32], catalogue: Catalogue) -> NDArray[np.float64]:
+    """Return [markets, hours, C]: for each candidate the lowest, over its types, of the mean price over zones."""
+    markets, hours, pools = spot_usd_per_s.shape
+    by_type = spot_usd_per_s.astype(np.float64).reshape(markets, hours, pools // ZONES, ZONES).mean(axis=3) * 3600.0
+    members = [[catalogue.index[name] for name in item.types] for item in catalogue.candidates]
+    return np.stack([by_type[:, :, kinds].min(axis=2) for kinds in members], axis=2)
+
+
+def _threshold_tables(
+    physics: NDArray[np.void], log_tails: NDArray[np.float32], threshold: str
+) -> NDArray[np.float64]:
+    """Return [P, K, targets, utilisation]: each type's log tail at a response time of its physics record."""
+    records = []
+    for record, tables in zip(physics, log_tails, strict=True):
+        kinds = range(int(record["num_types"]))
+        records.append(
+            [
+                threshold_table(tables[record["servers"][kind]], float(record[threshold] / record["service_s"][kind]))
+                for kind in kinds
+            ]
+        )
+    return np.array(records)
 
 
 def _world_records(plans: Sequence[WorldPlan]) -> NDArray[np.void]:

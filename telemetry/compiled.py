@@ -41,3 +41,13 @@ numba.config.CACHE_DIR = str(_cache_folder())
 def compiled(function: _Function) -> _Function:
     """Compile a scalar-style function with Numba: cached on disk, without the GIL, IEEE division, no fast-math."""
     return numba.njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def compiled_in_place(function: _Function) -> _Function:
+    """Compile a function that works on the caller's arrays and allocates none.
+
+    Without allocation Numba needs no reference counts, which cost half of a simulated minute where a bundle of twenty
+    arrays is handed from function to function.
+    """
+    decorator = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+    return decorator(function)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from simulators.bank import Bank
 from simulators.catalogue import Catalogue
+from simulators.fleets import work_space
 from simulators.kernel import reset_batch, step_batch
 from simulators.market import MarketSettings, draw_market
 from simulators.physics import Physics, ServiceObjective, Workload, WorldSettings, reference_rps_per_instance
@@ -156,7 +157,8 @@ class Run:
 
     def step(self, ticks: int = 1, *, detail: bool = False) -> NDArray[np.void]:
         outcomes = np.zeros(len(self.fleets), OUTCOME)
-        step_batch(self.fleets, self.bank, menu(), self.decisions, outcomes, self.readings, ticks, detail)
+        arrays = (self.fleets, self.bank, menu(), self.decisions, outcomes, self.readings)
+        step_batch(*arrays, ticks, detail, *work_space())
         return outcomes
 
 

@@ -20,6 +20,8 @@ from simulators.latency import (
     quantile_from_tail,
     response_tail,
     servers_index,
+    threshold_table,
+    threshold_tail,
 )
 from simulators.queue_simulation import (
     LEAST_OUTSTANDING_REQUESTS,
@@ -288,3 +290,16 @@ def test_look_up_runs_inside_compiled_code() -> None:
 
     table = load_tail_table("round_robin", 1.0)[servers_index(4)]
     assert 0.0 < mean_tail(table, 5.0) < 1.0
+
+
+@pytest.mark.parametrize("x", [0.2, 0.5, 1.3, 4.9, 8.8, 170.0, 3000.0])
+def test_a_threshold_table_reads_what_the_whole_table_reads(x: float) -> None:
+    rng = np.random.default_rng(1)
+    for routing, cv2 in (("round_robin", 1.0), ("least_outstanding_requests", 2.5)):
+        tables = load_tail_table(routing, cv2)
+        for servers in range(4):
+            at_x = threshold_table(tables[servers], x)
+            for _ in range(50):
+                targets, rho = int(rng.integers(1, 140)), float(rng.uniform(-0.1, 1.2))
+                expected = response_tail(tables[servers], targets, rho, x)
+                assert threshold_tail(at_x, targets, rho) == pytest.approx(expected, rel=1e-9, abs=1e-300)
