@@ -76,9 +76,7 @@ def _expected(model: ServedModel, situation: Situation, parts: list[Part]) -> Ex
     )
 
 
-def _fleets(
-    model: ServedModel, situation: Situation, decision: Decision
-) -> tuple[list[Part], list[Part] | None]:
+def _fleets(model: ServedModel, situation: Situation, decision: Decision) -> tuple[list[Part], list[Part] | None]:
     """Return the recommended fleet, and what a replacement ends with."""
     spec, after, spot_fraction = decision.spec, decision.capacity_after_replacement, decision.spot_fraction
     fleet = recommended_parts(model, situation, spec, decision.capacity, spot_fraction)

@@ -77,9 +77,7 @@ class _Requests:
             _log.exception("request %s failed", request_id)
             if started:
                 raise
-            problem = Problem(
-                500, "internal-error", "the service failed; its log has the cause under this request id"
-            )
+            problem = Problem(500, "internal-error", "the service failed; its log has the cause under this request id")
             await problem.response(request_id)(scope, receive, send_with_id)
 
 
@@ -137,9 +135,7 @@ def _answer(body: bytes, model: ServedModel, request_id: str) -> bytes:
         raise body_problem(error, RecommendationRequest) from error
     except RequestError as error:
         value = None if error.value is None else shortened(error.value)
-        raise invalid_request(
-            [FieldError(pointer=error.pointer, value=value, expected=error.expected)]
-        ) from error
+        raise invalid_request([FieldError(pointer=error.pointer, value=value, expected=error.expected)]) from error
     except NoRecommendation as error:
         raise Problem(503, "no-recommendation", f"no recommendation: {error}") from error
 
@@ -170,9 +166,7 @@ def _summary(model: ServedModel) -> dict[str, Any]:
 
 def _describe(app: FastAPI, model: ServedModel) -> dict[str, Any]:
     """Return the OpenAPI document with the request body's schema and worked examples."""
-    document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
-    )
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schema = RecommendationRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     document["components"]["schemas"] |= schema.pop("$defs")
     document["components"]["schemas"]["RecommendationRequest"] = schema

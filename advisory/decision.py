@@ -81,9 +81,7 @@ def provided_demand_rps(policy: np.void, demand_rps: float, forecast_rps: NDArra
         forecast_rps: [leads, levels].
     """
     positions = np.arange(len(QUANTILE_LEVELS))
-    ahead = [
-        float(np.interp(policy["quantile"], positions, row)) for row in forecast_rps[: policy["lead"] + 1]
-    ]
+    ahead = [float(np.interp(policy["quantile"], positions, row)) for row in forecast_rps[: policy["lead"] + 1]]
     return max(demand_rps, *ahead)
 
 
@@ -175,9 +173,7 @@ def capacity_range(model: ServedModel, constraints: Constraints) -> tuple[int, i
     low = low if constraints.min_instances is None else constraints.min_instances
     high = high if constraints.max_instances is None else constraints.max_instances
     if low > high:
-        raise RequestError(
-            "#/constraints", constraints.model_dump(), f"room between {low} and {high} instances"
-        )
+        raise RequestError("#/constraints", constraints.model_dump(), f"room between {low} and {high} instances")
     return low, high
 
 
@@ -249,10 +245,7 @@ def rule_preferences(model: ServedModel) -> list[Preference]:
     task = model.task
     action = model.bundle.rules.action(model.bundle.spec["best_rule"], task)
     sizes = (2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu))
-    parts = [
-        -np.abs(np.arange(size) - choice).astype(np.float64)
-        for size, choice in zip(sizes, action, strict=True)
-    ]
+    parts = [-np.abs(np.arange(size) - choice).astype(np.float64) for size, choice in zip(sizes, action, strict=True)]
     if action[1] != KEEP:
         parts[1][KEEP] = -len(parts[1])
     return list(parts)

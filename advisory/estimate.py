@@ -66,9 +66,7 @@ def current_parts(model: ServedModel, situation: Situation) -> list[Part]:
     for kind, item in enumerate(model.catalogue.types):
         count = float(record["type_count"][kind])
         if count:
-            price = (
-                spot_share * situation.spot_usd_per_hour[kind] + (1.0 - spot_share) * item.price_usd_per_hour
-            )
+            price = spot_share * situation.spot_usd_per_hour[kind] + (1.0 - spot_share) * item.price_usd_per_hour
             parts.append(Part(kind, count, float(price)))
     return parts
 
@@ -84,9 +82,7 @@ def hourly_cost_usd(parts: Sequence[Part]) -> float:
     return float(sum(part.instances * part.usd_per_hour for part in parts))
 
 
-def expected_service(
-    model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float
-) -> Service:
+def expected_service(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float) -> Service:
     """Return how a fleet answers a steady demand (requests of the trained workload per second)."""
     return Service(
         p95_ms=1000.0 * _p95_s(model, situation, parts, demand_rps),

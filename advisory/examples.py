@@ -29,10 +29,7 @@ def short_example(model: ServedModel) -> dict[str, Any]:
 
 def day_example(model: ServedModel) -> dict[str, Any]:
     """Return a request with 30 hours of demand, enough for a forecast, and every group of fields."""
-    points = [
-        round(520 + 260 * math.sin((step - 100) / 288 * 2 * math.pi) + 9 * (step * 7 % 5))
-        for step in range(360)
-    ]
+    points = [round(520 + 260 * math.sin((step - 100) / 288 * 2 * math.pi) + 9 * (step * 7 % 5)) for step in range(360)]
     return {
         "demand": {"requests_per_second": points, "step_s": 300, "last_timestamp": "2026-07-20T11:55:00Z"},
         "fleet": {

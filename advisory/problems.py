@@ -86,9 +86,7 @@ def invalid_request(errors: Sequence[FieldError]) -> Problem:
     first, more = errors[0], len(errors) - 1
     found = "it is missing" if first.value is None else f"got {first.value}"
     others = f"; and {more} more" if more else ""
-    return Problem(
-        422, "invalid-request", f"{first.pointer}: expected {first.expected}; {found}{others}", errors
-    )
+    return Problem(422, "invalid-request", f"{first.pointer}: expected {first.expected}; {found}{others}", errors)
 
 
 def body_problem(error: ValidationError, model: type[BaseModel]) -> Problem:

@@ -106,9 +106,7 @@ def _write_demand(
         newest_first = demand[::-1][: minutes * 60 // request.demand.step_s]
         record["demand_mean_rps"][place] = np.cumsum(newest_first)[-1] / len(newest_first)
     start = np.datetime64(request.demand.last_timestamp.astimezone(UTC).replace(tzinfo=None), "s")
-    record["minute_of_week"] = minute_of_week(
-        start + np.timedelta64(request.demand.step_s + metric_delay_s, "s")
-    )
+    record["minute_of_week"] = minute_of_week(start + np.timedelta64(request.demand.step_s + metric_delay_s, "s"))
 
 
 def five_minute_means(demand: FloatArray, step_s: int) -> FloatArray:

@@ -21,9 +21,7 @@ def limits_of(situation: Situation) -> list[str]:
     """Return what the estimate leaves out."""
     found = list(LIMITS)
     if not situation.record["forecast_available"]:
-        found.insert(
-            0, "No forecast: less than a day of demand was given, so the newest value stands for all leads."
-        )
+        found.insert(0, "No forecast: less than a day of demand was given, so the newest value stands for all leads.")
     return found
 
 
@@ -61,9 +59,7 @@ def _capacity(model: ServedModel, situation: Situation, decision: Decision) -> s
     if model.menu[decision.policy]["kind"] == POLICY_STATIC:
         source = f"{entry.mean_demand_ratio:g} times mean demand"
     else:
-        source = (
-            f"the {_level(entry.quantile)} of the next {LEAD_MINUTES[entry.lead]} minutes or the newest value"
-        )
+        source = f"the {_level(entry.quantile)} of the next {LEAD_MINUTES[entry.lead]} minutes or the newest value"
     margin = f", {100 * entry.spot_margin * decision.spot_fraction:.0f} % more for its spot share" * (
         entry.spot_margin * decision.spot_fraction > 0
     )
@@ -92,9 +88,7 @@ def _specification(model: ServedModel, situation: Situation, decision: Decision)
 
 def _spot(model: ServedModel, situation: Situation, decision: Decision) -> str:
     record, spec = situation.record, decision.spec
-    spot, listed = (
-        float(record[f"candidate_{market}_usd_per_hour"][spec]) for market in ("spot", "on_demand")
-    )
+    spot, listed = (float(record[f"candidate_{market}_usd_per_hour"][spec]) for market in ("spot", "on_demand"))
     on_demand = on_demand_target(decision.capacity, decision.spot_fraction)
     taken = float(record["minutes_since_interruption"][spec])
     refused = float(record["minutes_since_launch_failure"][spec])
@@ -118,9 +112,7 @@ def _change(model: ServedModel, situation: Situation, decision: Decision) -> str
     if decision.capacity != desired:
         changes.append(f"desired capacity {desired} to {decision.capacity}")
     if decision.spec != spec:
-        changes.append(
-            f"launch specification {names[spec]} to {names[decision.spec]}, by a rolling replacement"
-        )
+        changes.append(f"launch specification {names[spec]} to {names[decision.spec]}, by a rolling replacement")
     if abs(decision.spot_fraction - float(record["spot_fraction"])) > 1e-9:
         changes.append(
             f"spot share {100 * float(record['spot_fraction']):.0f} % to {100 * decision.spot_fraction:.0f} %"

@@ -62,9 +62,7 @@ class FleetState(_RequestPart):
         default=None, description="Instances taking requests; desired less pending if left out"
     )
     pending: Instances = Field(default=0, description="Instances launched that do not take requests yet")
-    draining: Instances = Field(
-        default=0, description="Instances on their way out; not counted in in_service"
-    )
+    draining: Instances = Field(default=0, description="Instances on their way out; not counted in in_service")
     spot_instances: Instances | None = Field(
         default=None,
         description="Spot instances among in_service and pending; follows from spot_percent if left out",
@@ -97,7 +95,9 @@ class Metrics(_RequestPart):
         le=1e9,
         description="Requests per target and minute; demand over in_service if left out",
     )
-    late_fraction: Share = Field(default=0.0, description="Share of requests slower than the objective")
+    late_fraction: float = Field(
+        default=0.0, ge=0, le=1.001, description="Share of requests slower than the objective; room for rounding"
+    )
     error_fraction: float = Field(
         default=0.0, ge=0, le=1000, description="Failed requests over requests; retries can push it above 1"
     )
@@ -170,9 +170,7 @@ class ExactTelemetry(_RequestPart):
         f"a row for each lead of {list(LEAD_MINUTES)} minutes, "
         f"a column for each level of {list(QUANTILE_LEVELS)}",
     )
-    forecast_available: bool = Field(
-        default=True, description="False where forecast_rps only repeats the last value"
-    )
+    forecast_available: bool = Field(default=True, description="False where forecast_rps only repeats the last value")
     anomaly_score: Share | None = Field(
         default=None, description="Anomaly score of the newest demand, 0 to 1, high is anomalous"
     )
@@ -185,9 +183,7 @@ class ExactTelemetry(_RequestPart):
         if [len(row) for row in self.forecast_rps] != [columns] * rows:
             raise ValueError(f"forecast_rps has the wrong shape; expected {rows} rows of {columns} numbers")
         if any(row != sorted(row) for row in self.forecast_rps):
-            raise ValueError(
-                "forecast_rps falls with the level in some row; expected quantiles in rising order"
-            )
+            raise ValueError("forecast_rps falls with the level in some row; expected quantiles in rising order")
         return self
 
 
@@ -212,9 +208,7 @@ class RecommendationRequest(_RequestPart):
         description="CPU time of a request on one m6i vCPU, milliseconds; the trained workload's if left out",
     )
     telemetry: ExactTelemetry = Field(default_factory=ExactTelemetry)
-    detail: bool = Field(
-        default=False, description="Also return the forecast, the anomaly score and the observation"
-    )
+    detail: bool = Field(default=False, description="Also return the forecast, the anomaly score and the observation")
 
 
 class _ResponsePart(BaseModel):
@@ -239,18 +233,10 @@ class Expected(_ResponsePart):
     """What the simulator's tables expect of a fleet once all of it is in service."""
 
     hourly_cost_usd: float = Field(description="Instances only, USD per hour")
-    current_hourly_cost_usd: float = Field(
-        description="Of the instances in service or pending now, USD per hour"
-    )
-    saving_usd_per_hour: float = Field(
-        description="Current less recommended; negative where the advice costs more"
-    )
-    saving_percent: float | None = Field(
-        description="Saving over current cost, percent; null without instances"
-    )
-    demand_rps: float = Field(
-        description="Demand the next three are for: the 0.9 forecast quantile of 15 minutes"
-    )
+    current_hourly_cost_usd: float = Field(description="Of the instances in service or pending now, USD per hour")
+    saving_usd_per_hour: float = Field(description="Current less recommended; negative where the advice costs more")
+    saving_percent: float | None = Field(description="Saving over current cost, percent; null without instances")
+    demand_rps: float = Field(description="Demand the next three are for: the 0.9 forecast quantile of 15 minutes")
     p95_ms: float = Field(description="95th percentile response time, milliseconds; 60000 means that or more")
     late_fraction: float = Field(description="Share of requests slower than the objective, 0 to 1")
     utilization: float = Field(description="Work over vCPU capacity; above 1 the fleet falls behind")

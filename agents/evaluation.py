@@ -195,12 +195,8 @@ def _play_front(contest: Contest, book: RuleBook, task: TaskSettings) -> None:
         target = min(0.99, rule.policy.target_utilization * factor)
         policy = rule.policy.model_copy(update={"target_utilization": target})
         alone = task.model_copy(update={"menu": (policy,)})
-        action = encode_action(
-            alone, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=0
-        )
-        contest.front.append(
-            play(ConstantPolicy(action), contest.worlds.bank, alone, contest.worlds.windows)
-        )
+        action = encode_action(alone, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=0)
+        contest.front.append(play(ConstantPolicy(action), contest.worlds.bank, alone, contest.worlds.windows))
 
 
 def _bound_daily(worlds: Worlds) -> NDArray[np.float64]:
@@ -221,9 +217,7 @@ def figures(totals: NDArray[np.void], longest_bad_run: NDArray[np.int64]) -> dic
     requests offered.
     """
     mean = {
-        name: float(totals[name].mean())
-        for name in OUTCOME.names or ()
-        if name not in ("slower_requests", "ticks")
+        name: float(totals[name].mean()) for name in OUTCOME.names or () if name not in ("slower_requests", "ticks")
     }
     requests = max(float(totals["requests"].sum()), 1e-9)
     tail = totals["slower_requests"].sum(axis=0) / requests

@@ -122,7 +122,9 @@ def run_training(
         {
             "best_rule": best_rule,
             "rules": {name: cost_ratio(item) for name, item in ratios.items()},
-            "history": [{"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in validation.history],
+            "history": [
+                {"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in validation.history
+            ],
         },
     )
     model.set_parameters(folder / BEST_FILE, device="cpu")

@@ -58,11 +58,11 @@ def plot_front(contest: Contest, path: Path) -> None:
     plt.close(figure)
 
 
-def record_day(policy: Policy, bank: Bank, task: TaskSettings, world: int, start: int) -> dict[str, NDArray[np.float64]]:
+def record_day(
+    policy: Policy, bank: Bank, task: TaskSettings, world: int, start: int
+) -> dict[str, NDArray[np.float64]]:
     """Play one world for a day and return what its telemetry showed after every decision."""
-    windows = Windows(
-        np.array([world]), np.array([start]), np.array([start + 1440]), np.array([0], np.uint64)
-    )
+    windows = Windows(np.array([world]), np.array([start]), np.array([start + 1440]), np.array([0], np.uint64))
     seen: dict[str, list[float]] = {name: [] for name in ("demand_rps", "in_service", "spot_in_use", "late_fraction")}
 
     def watch(fleets: FleetBatch) -> None:

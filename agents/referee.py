@@ -1,14 +1,15 @@
 """Which worlds a comparison is played on: traces of a folder or of the committed split, and generated ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from agents.evaluation import Worlds, make_worlds
 from envs.settings import TaskSettings, WorldSource
-from envs.worlds import draw_scenarios
+from envs.worlds import draw_scenarios, load_named_workload
 from simulators.physics import reference_rps_per_instance
-from simulators.scenario import Forecasts, Scenario, generate, replay
+from simulators.scenario import Forecasts, Scenario, generate, minute_of_week, replay
+from simulators.workload import fit_workload, save_workload
 from telemetry.resample import to_ticks
 from telemetry.splits import Splits, load_splits
 from telemetry.trace import Trace, TraceError, load_trace
@@ -116,3 +117,29 @@ def validation_worlds(task: TaskSettings, source: WorldSource, *, markets: int =
     seeds = list(load_splits().seed_range("validate")[:markets])
     own = source.model_copy(update={"split": "validate", "days": days, "scenarios_per_source": 2})
     return make_worlds(draw_scenarios(own, task), task, seeds=seeds, days=days + 2)
+
+
+def generated_test_scenarios(task: TaskSettings, models: Sequence[str], *, days: int) -> list[Scenario]:
+    """Return one draw of each workload model with a seed of the test range."""
+    rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
+    seeds = load_splits().seed_range("test")
+    return [
+        generate(load_named_workload(name), days=days, seed=seeds[100 + position], rps_per_reference_instance=rps)
+        for position, name in enumerate(models)
+    ]
+
+
+def fit_training_part(path: Path, out: Path) -> Path:
+    """Fit a workload model to the training part of a trace and save it in a folder; return its file.
+
+    Raises:
+        TraceError: The trace cannot be read.
+        ValueError: Its training part is shorter than two days.
+    """
+    trace = load_trace(path)
+    ticks = to_ticks(trace)
+    part = load_splits().window(trace.name, "train", len(ticks.values))
+    model = fit_workload(f"{trace.name}-fitted", ticks.values[part], minute_of_week=minute_of_week(ticks.start))
+    file = out / f"{model.name}.json"
+    save_workload(model, file)
+    return file

@@ -81,9 +81,7 @@ class RuleBook(BaseModel):
         """Return the constant action of a rule in a task whose menu is this book's."""
         position = self.index(name)
         rule = self.rules[position]
-        return encode_action(
-            task, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=position
-        )
+        return encode_action(task, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=position)
 
 
 def load_rules(path: Path = RULES_FILE) -> RuleBook:

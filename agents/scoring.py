@@ -31,9 +31,7 @@ def score(
         shipped: The one that stands for the bundle.
         say: Told what is being played.
     """
-    contest = compare(
-        bundle.rules, bundle.task, test, validation, learned=learned, shipped=shipped, say=say
-    )
+    contest = compare(bundle.rules, bundle.task, test, validation, learned=learned, shipped=shipped, say=say)
     write_report(contest, bundle.rules, out, seeds=bundle.manifest["seeds"])
     plot_front(contest, out / "cost_against_bad_minutes.png")
     tracking = contest.names("aws")[0]

@@ -19,9 +19,7 @@ class Estimate:
 Weights = list[NDArray[np.float64]]
 
 
-def bootstrap_weights(
-    shapes: Sequence[tuple[int, int]], rng: np.random.Generator
-) -> tuple[NDArray[np.int64], Weights]:
+def bootstrap_weights(shapes: Sequence[tuple[int, int]], rng: np.random.Generator) -> tuple[NDArray[np.int64], Weights]:
     """Draw one resample: which traces, and how often each (seed, day) of each drawn trace counts.
 
     Args:

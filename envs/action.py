@@ -20,7 +20,7 @@ from gymnasium.spaces import MultiDiscrete
 from numpy.typing import NDArray
 
 from envs.settings import TaskSettings
-from telemetry.compiled import compiled
+from telemetry.compiled import Record, compiled
 
 MAX_SCALE: Final = 19
 KEEP: Final = 0
@@ -32,7 +32,7 @@ def action_space(task: TaskSettings) -> MultiDiscrete:
 
 
 @compiled
-def unit_price(reading: np.void, spec: int, spot_fraction: float) -> float:
+def unit_price(reading: Record, spec: int, spot_fraction: float) -> float:
     """Return what a candidate costs per request per second at a spot share, USD per hour."""
     spot = reading.candidate_spot_usd_per_hour[spec]
     on_demand = reading.candidate_on_demand_usd_per_hour[spec]
@@ -41,7 +41,7 @@ def unit_price(reading: np.void, spec: int, spot_fraction: float) -> float:
 
 @compiled
 def price_ranks(
-    reading: np.void,
+    reading: Record,
     spot_fraction: float,
     candidates: int,
     hysteresis: float,
@@ -114,9 +114,7 @@ def decode(
     if (actions < 0).any() or (actions >= sizes).any():
         index, part = np.argwhere((actions < 0) | (actions >= sizes))[0]
         name = ("scale", "launch specification", "spot", "policy")[part]
-        raise ValueError(
-            f"action {index}: {name} is {actions[index, part]}; expected 0 to {sizes[part] - 1}"
-        )
+        raise ValueError(f"action {index}: {name} is {actions[index, part]}; expected 0 to {sizes[part] - 1}")
     decode_batch(
         actions,
         readings,
@@ -128,7 +126,9 @@ def decode(
     )
 
 
-def encode_action(task: TaskSettings, *, scale: int, candidate: int, spot_percent: int, policy: int) -> NDArray[np.int64]:
+def encode_action(
+    task: TaskSettings, *, scale: int, candidate: int, spot_percent: int, policy: int
+) -> NDArray[np.int64]:
     """Return the action vector for readable values.
 
     Args:

@@ -21,9 +21,7 @@ from telemetry.compiled import compiled
 
 
 @compiled
-def _draw_episodes(
-    seeds: NDArray[np.uint64], numbers: NDArray[np.int64], draws: NDArray[np.float64]
-) -> None:
+def _draw_episodes(seeds: NDArray[np.uint64], numbers: NDArray[np.int64], draws: NDArray[np.float64]) -> None:
     for index in range(seeds.shape[0]):
         for part in range(draws.shape[1]):
             draws[index, part] = uniform(seeds[index], EPISODE, numbers[index] * 8 + part)
@@ -39,9 +37,7 @@ class Episodes:
         bank: World bank; drawn from the settings if None.
     """
 
-    def __init__(
-        self, settings: EnvSettings, size: int, *, stagger: bool = False, bank: Bank | None = None
-    ) -> None:
+    def __init__(self, settings: EnvSettings, size: int, *, stagger: bool = False, bank: Bank | None = None) -> None:
         self.settings = settings
         self.task = settings.task
         self.codec = ObservationCodec(self.task)

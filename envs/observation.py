@@ -20,7 +20,7 @@ from envs.settings import TaskSettings, menu_names
 from simulators.catalogue import REFERENCE_TYPE
 from simulators.physics import service_s
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS
-from telemetry.compiled import compiled
+from telemetry.compiled import Record, compiled
 
 OBSERVATION_VERSION: Final = 1
 BOUND: Final = 5.0
@@ -57,7 +57,9 @@ _LEADING: Final = (
     Feature("pending", "19 instances", "instances not serving yet, / 19"),
     Feature("draining", "19 instances", "instances going down, / 19"),
     Feature("spot_in_use", "share", "share of wanted instances that are spot"),
-    Feature("needed_now", "19 instances", "instances the visible demand needs at 70 %, less the capacity in service, / 19"),
+    Feature(
+        "needed_now", "19 instances", "instances the visible demand needs at 70 %, less the capacity in service, / 19"
+    ),
     Feature("forecast_available", "0/1", "1 where the forecast is more than the last value"),
     Feature("anomaly_score", "0..1", "high is anomalous"),
     Feature("refreshing", "0/1", "1 while a rolling replacement runs"),
@@ -127,7 +129,7 @@ def _recency(minutes: float) -> float:
 
 @compiled
 def _encode(
-    reading: np.void,
+    reading: Record,
     out: NDArray[np.float32],
     candidates: int,
     policies: int,

@@ -94,8 +94,9 @@ class WorldSource(BaseModel):
     Attributes:
         split: Whose seeds and patterns may be used.
         patterns: Named patterns; those of the split if None.
-        models: Names of shipped workload models (configs/workloads).
+        models: Names of shipped workload models (configs/workloads), or paths of fitted ones (.json).
         traces: Trace files whose part of the split is replayed.
+        trace_repeats: How often each replayed trace counts among the scenarios when an episode is drawn.
         days: Playable days of each generated scenario.
         scenarios_per_source: Draws of each pattern and model.
         markets: Number of market tapes.
@@ -110,6 +111,7 @@ class WorldSource(BaseModel):
     patterns: tuple[str, ...] | None = None
     models: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
+    trace_repeats: int = Field(6, ge=1, le=100)
     days: int = Field(7, ge=1, le=60)
     scenarios_per_source: int = Field(4, ge=1, le=1000)
     markets: int = Field(6, ge=1, le=200)

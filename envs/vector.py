@@ -69,9 +69,7 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
 
     def step(
         self, actions: NDArray[np.int64]
-    ) -> tuple[
-        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Apply one decision everywhere.
 
         Raises:

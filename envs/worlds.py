@@ -11,12 +11,13 @@ from simulators.bank import Bank
 from simulators.market import draw_market
 from simulators.physics import reference_rps_per_instance
 from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
-from simulators.workload import load_workload
+from simulators.workload import WorkloadModel, load_workload
 from simulators.worlds import build_bank, cross
 from telemetry.resample import to_ticks
 from telemetry.splits import load_splits
 from telemetry.trace import load_trace
 
+_OPERATOR_TRAINING_SHARE = 0.8
 WORKLOADS = Path(__file__).resolve().parent.parent / "configs" / "workloads"
 
 
@@ -42,7 +43,7 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
         if name not in allowed:
             known = ", ".join(allowed)
             raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
-    sources = [*patterns, *(load_workload(_workload_file(name)) for name in source.models)]
+    sources = [*patterns, *(load_named_workload(name) for name in source.models)]
     for position, item in enumerate(sources):
         for draw in range(source.scenarios_per_source):
             seed = seeds[source.first_seed + position * source.scenarios_per_source + draw]
@@ -62,27 +63,35 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     return scenarios
 
 
-def _workload_file(name: str) -> Path:
-    path = WORKLOADS / f"{name}.json"
+def load_named_workload(name: str) -> WorkloadModel:
+    """Return a shipped workload model by name, or a fitted one by its path (.json); ValueError if there is none."""
+    path = Path(name) if name.endswith(".json") else WORKLOADS / f"{name}.json"
     if not path.exists():
         raise ValueError(f"unknown workload model {name!r}; shipped: {', '.join(shipped_workloads())}")
-    return path
+    return load_workload(path)
 
 
 def _replay_split(path: Path, source: WorldSource, rps_per_reference_instance: float) -> Scenario:
-    """Replay the part of a trace that a split may see; the history that scales it is the training part."""
+    """Replay the part of a trace that a split may see; the training part is the history that scales it.
+
+    The history of an operator's trace is divided: its first four fifths train, the rest validates. The first day of a
+    trace only warms the forecaster up.
+    """
     trace = load_trace(path)
     ticks = len(to_ticks(trace).values)
     splits = load_splits()
-    window = splits.window(trace.name, source.split, ticks)
-    history = slice(0, int(splits.operator_history * ticks))
-    if source.split == "train":
-        history = window
-        window = slice(min(window.start + 1440, window.stop - 1440), window.stop)
+    history = splits.window(trace.name, "train", ticks)
+    window = history
+    if source.split != "train" and trace.name in splits.divided.traces:
+        window = splits.window(trace.name, source.split, ticks)
+    elif trace.name not in splits.divided.traces:
+        cut = int(_OPERATOR_TRAINING_SHARE * history.stop)
+        window = slice(0, cut) if source.split == "train" else slice(cut, history.stop)
+    first = min(window.start + 1440, window.stop - 1440) if window.start == 0 else window.start
     return replay(
         trace,
         history=history,
-        window=window,
+        window=slice(max(first, 0), window.stop),
         rps_per_reference_instance=rps_per_reference_instance,
         mean_instances=source.mean_instances,
         forecasts=source.forecasts,
@@ -91,7 +100,7 @@ def _replay_split(path: Path, source: WorldSource, rps_per_reference_instance: f
 
 @lru_cache(maxsize=4)
 def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
-    """Return the world bank of a source: every scenario in every market."""
+    """Return the world bank of a source: every scenario in every market, replayed traces more often."""
     seeds = load_splits().seed_range(source.split)
     catalogue = task.catalogue()
     scenarios = draw_scenarios(source, task)
@@ -99,9 +108,10 @@ def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
         draw_market(catalogue, days=source.days + WARMUP_DAYS, seed=seeds[source.first_seed + index])
         for index in range(source.markets)
     ]
-    return build_bank(
-        scenarios, markets, cross(len(scenarios), len(markets)), catalogue=catalogue, settings=(task.world,)
-    )
+    plans = cross(len(scenarios), len(markets))
+    replayed = [plan for plan in plans if plan.scenario >= len(scenarios) - len(source.traces)]
+    plans += replayed * (source.trace_repeats - 1)
+    return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=(task.world,))
 
 
 def playable_ticks(bank: Bank, worlds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -46,9 +46,7 @@ def annotation_forecaster(*, tick_s: int = 60, ticks_per_row: int = 5) -> Season
     row_s = tick_s * ticks_per_row
     if row_s < 1 or any(minutes * 60 % row_s for minutes in LEADS_MINUTES):
         raise ValueError(f"a row of {row_s} s does not divide every lead of {LEADS_MINUTES} minutes")
-    return SeasonalNaive(
-        step_s=row_s, leads=[minutes * 60 // row_s for minutes in LEADS_MINUTES], levels=LEVELS
-    )
+    return SeasonalNaive(step_s=row_s, leads=[minutes * 60 // row_s for minutes in LEADS_MINUTES], levels=LEVELS)
 
 
 def annotate(
@@ -95,9 +93,7 @@ def annotate(
     )
 
 
-def visible_bins(
-    demand_ticks: npt.ArrayLike, *, ticks_per_row: int, delay_ticks: int
-) -> tuple[FloatArray, FloatArray]:
+def visible_bins(demand_ticks: npt.ArrayLike, *, ticks_per_row: int, delay_ticks: int) -> tuple[FloatArray, FloatArray]:
     """Return each row's mean of the newest visible ticks (NaN without any) and its last visible value.
 
     Args:
@@ -119,8 +115,6 @@ def visible_bins(
     count = known.reshape(rows, ticks_per_row).sum(axis=1)
     total = np.where(known, shifted, 0.0).reshape(rows, ticks_per_row).sum(axis=1)
     bins = np.divide(total, count, out=np.full(rows, np.nan), where=count > 0)
-    newest = np.maximum.accumulate(np.where(known, np.arange(len(shifted)), -1))[
-        ticks_per_row - 1 :: ticks_per_row
-    ]
+    newest = np.maximum.accumulate(np.where(known, np.arange(len(shifted)), -1))[ticks_per_row - 1 :: ticks_per_row]
     last_visible = np.where(newest >= 0, shifted[newest], 0.0)
     return bins, last_visible

@@ -19,9 +19,7 @@ def weighted_quantile_loss(actual: npt.ArrayLike, forecasts: npt.ArrayLike, leve
         levels: float[Q], 0..1.
     """
     columns = np.asarray(forecasts, dtype=np.float64).T
-    losses = [
-        pinball_loss(actual, column, level) for column, level in zip(columns, np.asarray(levels), strict=True)
-    ]
+    losses = [pinball_loss(actual, column, level) for column, level in zip(columns, np.asarray(levels), strict=True)]
     return 2.0 * float(np.mean(losses)) / float(np.nanmean(np.abs(np.asarray(actual, dtype=np.float64))))
 
 
@@ -54,9 +52,7 @@ def mase(actual: npt.ArrayLike, forecast: npt.ArrayLike, history: npt.ArrayLike,
     past = np.asarray(history, dtype=np.float64)
     if len(past) <= season:
         raise ValueError(f"a history of {len(past)} values is not longer than a season of {season}")
-    return float(
-        np.abs(_errors(actual, forecast)).mean() / np.nanmean(np.abs(past[season:] - past[:-season]))
-    )
+    return float(np.abs(_errors(actual, forecast)).mean() / np.nanmean(np.abs(past[season:] - past[:-season])))
 
 
 def _errors(actual: npt.ArrayLike, forecast: npt.ArrayLike) -> npt.NDArray[np.float64]:

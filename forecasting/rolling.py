@@ -27,9 +27,7 @@ def duration_s(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+)\s*(s|m|min|h|d)", text.strip())
     if match is None or int(match[1]) == 0:
-        raise ValueError(
-            f"{text!r} is not a duration; expected a whole number above 0 and s, m, h or d, like 6h"
-        )
+        raise ValueError(f"{text!r} is not a duration; expected a whole number above 0 and s, m, h or d, like 6h")
     return int(match[1]) * _UNIT_S[match[2]]
 
 
@@ -61,9 +59,7 @@ def rolling_forecasts(
     """
     every, horizon = every_s // trace.step_s, horizon_s // trace.step_s
     if every < 1 or horizon < 1:
-        raise ValueError(
-            f"origins every {every_s} s, horizon {horizon_s} s: shorter than a step of {trace.step_s} s"
-        )
+        raise ValueError(f"origins every {every_s} s, horizon {horizon_s} s: shorter than a step of {trace.step_s} s")
     history = int(HISTORY_SHARE * len(trace.values))
     origins = range(history - 1, len(trace.values) - horizon, every)
     if history < 1 or not origins:
@@ -83,9 +79,7 @@ def rolling_forecasts(
         known = origin + 1
         forecasts.append(forecaster.forecast(leads.tolist(), ROLLING_LEVELS))
     origin_steps = np.repeat(np.asarray(origins), horizon)
-    return _forecast_table(
-        trace, origin_steps, origin_steps + np.tile(leads, len(origins)), np.concatenate(forecasts)
-    )
+    return _forecast_table(trace, origin_steps, origin_steps + np.tile(leads, len(origins)), np.concatenate(forecasts))
 
 
 def spread_leads(longest: int, count: int) -> list[int]:

@@ -318,9 +318,7 @@ def _score_pending(state: State, settings: Settings, step: int, z: float) -> Non
         limit = _LARGEST_OFFSET * state.spread[at]
         for level in range(len(settings.levels)):
             above = 0.0 if error < state.offsets[at, level] else 1.0
-            moved = state.offsets[at, level] + tracker_rate * state.spread[at] * (
-                settings.levels[level] - 1.0 + above
-            )
+            moved = state.offsets[at, level] + tracker_rate * state.spread[at] * (settings.levels[level] - 1.0 + above)
             state.offsets[at, level] = min(max(moved, -limit), limit)
         points[:] = np.nan
 

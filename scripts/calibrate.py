@@ -55,9 +55,7 @@ def calibrate(
                 done[0] += 1
                 show(done[0])
 
-            result = search(
-                book, bank, settings.task, windows, trials=settings.trials, seed=seed, on_trial=advance
-            )
+            result = search(book, bank, settings.task, windows, trials=settings.trials, seed=seed, on_trial=advance)
         save_rules(result, out)
         for name, sentence in result.calibration.items():
             typer.echo(f"{name}: {sentence}")

@@ -96,7 +96,12 @@ def clear_errors(command: str) -> Iterator[None]:
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on a terminal, nothing elsewhere; yields a function that sets how much is done."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.update(task, completed=done)

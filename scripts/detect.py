@@ -12,9 +12,7 @@ from telemetry.trace import read_rows
 
 def detect(
     series: Annotated[Path, typer.Option(help="Series file, .parquet or .csv; negative values are fine.")],
-    out: Annotated[
-        Path, typer.Option(help="Result file, .parquet or .csv; the record goes beside it as .json.")
-    ],
+    out: Annotated[Path, typer.Option(help="Result file, .parquet or .csv; the record goes beside it as .json.")],
 ) -> None:
     """Write streaming anomaly scores: timestamp, value, score (0..1), a row per input row."""
     try:

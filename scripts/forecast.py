@@ -16,9 +16,7 @@ from telemetry.trace import load_trace
 
 def forecast(
     series: Annotated[Path, typer.Option(help="Trace file, .parquet or .csv.")],
-    out: Annotated[
-        Path, typer.Option(help="Result file, .parquet or .csv; the record goes beside it as .json.")
-    ],
+    out: Annotated[Path, typer.Option(help="Result file, .parquet or .csv; the record goes beside it as .json.")],
     origins: Annotated[str, typer.Option(help="Time between origins, like 6h.")] = "6h",
     horizon: Annotated[str, typer.Option(help="How far each forecast reaches, like 4h.")] = "4h",
 ) -> None:
@@ -27,9 +25,7 @@ def forecast(
         trace = load_trace(series)
         for repair in trace.repairs:
             typer.echo(f"{series}: {repair}", err=True)
-        table = rolling_forecasts(
-            trace, every_s=duration_s(origins), horizon_s=duration_s(horizon), watch=_watch
-        )
+        table = rolling_forecasts(trace, every_s=duration_s(origins), horizon_s=duration_s(horizon), watch=_watch)
         options = {
             "series": str(series),
             "origins": origins,

@@ -64,16 +64,12 @@ def simulated_curve(
             if alone:
                 counts, _ = simulate_target(gaps, works, servers, rho, warm_up, RESPONSE_GRID)
             else:
-                counts, _ = simulate_fleet(
-                    routing, gaps, works, targets, servers, rho, warm_up, RESPONSE_GRID
-                )
+                counts, _ = simulate_fleet(routing, gaps, works, targets, servers, rho, warm_up, RESPONSE_GRID)
             exceedances[index] += counts
     return np.stack([log_tail_from_counts(row, counted * seeds, cv2, RESPONSE_GRID) for row in exceedances])
 
 
-def curve(
-    routing: int, cv2: float, servers: int, targets: int, requests: int, seeds: int
-) -> NDArray[np.float64]:
+def curve(routing: int, cv2: float, servers: int, targets: int, requests: int, seeds: int) -> NDArray[np.float64]:
     """[R, X] log tail over all utilizations, non-increasing in x and non-decreasing in utilization."""
     if targets == 1:
         routing = ROUND_ROBIN

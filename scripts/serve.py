@@ -29,13 +29,10 @@ def _bound_socket(host: str, port: int) -> socket.socket:
 def serve(
     bundle: Annotated[Path, typer.Option(help="Bundle folder or .zip.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on. There is no authentication.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on. There is no authentication.")] = "127.0.0.1",
 ) -> None:
     """Run the advisory service, one process, until it is interrupted."""
-    with clear_errors("serve"):
-        bound = _bound_socket(host, port)
+    with clear_errors("serve"), _bound_socket(host, port) as bound:
         import uvicorn
 
         from advisory.app import create_app
@@ -43,7 +40,7 @@ def serve(
         app = create_app(bundle)
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving {bundle} (policy {app.version}) on http://{shown}:{bound.getsockname()[1]}")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", workers=1)).run(sockets=[bound])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[bound])
 
 
 if __name__ == "__main__":

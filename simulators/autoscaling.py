@@ -9,8 +9,6 @@ captures of the managed alarms, and stay fields of the policy.
 
 import math
 
-import numpy as np
-
 from simulators.bank import Bank
 from simulators.records import (
     LEAD_MINUTES,
@@ -22,7 +20,7 @@ from simulators.records import (
     QUANTILE_LEVELS,
     TICKS_PER_ROW,
 )
-from telemetry.compiled import compiled_in_place
+from telemetry.compiled import Record, compiled_in_place
 
 
 @compiled_in_place
@@ -35,7 +33,7 @@ def demand_quantile(bank: Bank, row: int, lead: int, level: float) -> float:
 
 
 @compiled_in_place
-def _forecast_demand(bank: Bank, tape: np.void, physics: np.void, policy: np.void, tick: int) -> float:
+def _forecast_demand(bank: Bank, tape: Record, physics: Record, policy: Record, tick: int) -> float:
     """Return the demand a forecast policy provides for: the worst of the visible minute and all leads up to its own."""
     visible = max(0, tick - 1 - physics.metric_delay_ticks)
     worst = float(bank.demand_rps[tape.start + visible])
@@ -48,7 +46,7 @@ def _forecast_demand(bank: Bank, tape: np.void, physics: np.void, policy: np.voi
 @compiled_in_place
 def target_tracking_out(counted: int, metric: float, target: float) -> int:
     """Return the capacity that brings an average metric back to target, rounded up: 10 at 75 of 50 gives 15."""
-    return int(math.ceil(counted * metric / target - 1e-9))
+    return math.ceil(counted * metric / target - 1e-9)
 
 
 @compiled_in_place
@@ -56,31 +54,29 @@ def target_tracking_in(desired: int, metric: float, target: float) -> int:
     """Return the capacity after scale-in: remove floor(n - n m / T), and nothing where one less would breach."""
     if desired <= 1 or metric * desired / (desired - 1) > target:
         return desired
-    return desired - int(math.floor(desired - desired * metric / target + 1e-9))
+    return desired - math.floor(desired - desired * metric / target + 1e-9)
 
 
 @compiled_in_place
-def _track(
-    fleet: np.void, policy: np.void, metric: float, target: float, counted: int, warming: int
-) -> int:
+def _track(fleet: Record, policy: Record, metric: float, target: float, warm: int, warming: int) -> int:
     """Advance the two managed alarms by one minute and return the new desired capacity.
 
-    A missing metric counts toward neither alarm and resets nothing; ``counted`` instances are behind the metric, and
-    any that is still warming blocks scale-in.
+    A missing metric counts toward neither alarm and resets nothing; capacity is computed from the warm instances,
+    and any that is still warming blocks scale-in.
     """
     if math.isnan(metric):
         return int(fleet.desired)
     fleet.high_points = fleet.high_points + 1 if metric > target else 0
     fleet.low_points = fleet.low_points + 1 if metric < policy.low_ratio * target else 0
     if fleet.high_points >= policy.out_points:
-        return max(int(fleet.desired), target_tracking_out(counted, metric, target))
+        return max(int(fleet.desired), target_tracking_out(warm, metric, target))
     if fleet.low_points >= policy.in_points and warming == 0:
         return target_tracking_in(int(fleet.desired), metric, target)
     return int(fleet.desired)
 
 
 @compiled_in_place
-def _hold(fleet: np.void, policy: np.void, want: int) -> int:
+def _hold(fleet: Record, policy: Record, want: int) -> int:
     """Let desired capacity fall only after ``hold_ticks`` below it, and only to the highest want of that time."""
     if want >= fleet.desired:
         fleet.below_ticks, fleet.below_want = 0, 0
@@ -95,21 +91,20 @@ def _hold(fleet: np.void, policy: np.void, want: int) -> int:
 
 
 @compiled_in_place
-def instances_for(demand_rps: float, capacity_rps: float, policy: np.void, spot_fraction: float) -> int:
+def instances_for(demand_rps: float, capacity_rps: float, policy: Record, spot_fraction: float) -> int:
     """Return how many instances serve a demand at the policy's utilisation, with its margin for the spot share."""
     need = demand_rps / (policy.target_utilization * capacity_rps)
-    return int(math.ceil(need * (1.0 + policy.spot_margin * spot_fraction) - 1e-9))
+    return math.ceil(need * (1.0 + policy.spot_margin * spot_fraction) - 1e-9)
 
 
 @compiled_in_place
 def want(
-    fleet: np.void,
+    fleet: Record,
     bank: Bank,
-    world: np.void,
-    physics: np.void,
-    policy: np.void,
+    world: Record,
+    physics: Record,
+    policy: Record,
     tick: int,
-    serving: int,
     warm: int,
     warming: int,
     capacity_rps: float,
@@ -123,8 +118,7 @@ def want(
         physics: PHYSICS record.
         policy: POLICY record of the current menu entry.
         tick: Tick of the demand tape.
-        serving: Active instances that take requests; the balancer's metric averages over them.
-        warm: Those of them launched at least the warm-up time ago; the group's CPU metric averages over them.
+        warm: Active instances that serve and were launched at least the warm-up time ago; the group's metric.
         warming: Active instances that are not warm.
         capacity_rps: What one target can be counted on for: the weakest one's capacity under round robin.
     """
@@ -134,7 +128,7 @@ def want(
         return _track(fleet, policy, fleet.cpu_utilization[ring], policy.target_utilization, warm, warming)
     if policy.kind == POLICY_TARGET_REQUESTS:
         target = policy.target_utilization * capacity_rps * 60.0
-        return _track(fleet, policy, fleet.requests_per_target[ring], target, serving, warming)
+        return _track(fleet, policy, fleet.requests_per_target[ring], target, warm, warming)
     if policy.kind == POLICY_STATIC:
         demand_rps = policy.mean_demand_ratio * tape.mean_demand_rps
         return instances_for(demand_rps, capacity_rps, policy, fleet.spot_fraction) + fleet.offset

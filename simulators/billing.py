@@ -6,19 +6,17 @@ the AWS price pages (per-second billing with a minimum of 60 s).
 
 from typing import Final
 
-import numpy as np
-
 from simulators.bank import Bank
 from simulators.fleet import remove, spot_price
 from simulators.records import FOREVER, SPOT, TICK_S, ZONES
-from telemetry.compiled import compiled_in_place
+from telemetry.compiled import Record, compiled_in_place
 
 MINIMUM_S: Final = 60
 HOUR_S: Final = 3600
 
 
 @compiled_in_place
-def end_second(fleet: np.void, slot: int) -> int:
+def end_second(fleet: Record, slot: int) -> int:
     """Return the second an instance is gone, FOREVER while it is wanted."""
     if fleet.off_s[slot] == FOREVER:
         return FOREVER
@@ -26,7 +24,7 @@ def end_second(fleet: np.void, slot: int) -> int:
 
 
 @compiled_in_place
-def bill(fleet: np.void, bank: Bank, world: np.void, physics: np.void, outcome: np.void, tick: int) -> None:
+def bill(fleet: Record, bank: Bank, world: Record, physics: Record, outcome: Record, tick: int) -> None:
     """Add what the fleet's instances cost in one tick; a spot instance pays the price at the start of its hour."""
     tick_start, tick_end = tick * TICK_S, (tick + 1) * TICK_S
     for slot in range(fleet.live):
@@ -51,7 +49,7 @@ def bill(fleet: np.void, bank: Bank, world: np.void, physics: np.void, outcome: 
 
 
 @compiled_in_place
-def retire(fleet: np.void, physics: np.void, outcome: np.void, tick: int) -> None:
+def retire(fleet: Record, physics: Record, outcome: Record, tick: int) -> None:
     """Free the instances that end within a tick: top up the 60 s minimum, book refunds.
 
     The refund of a spot instance that AWS takes back within its first hour equals what it was billed; it is booked

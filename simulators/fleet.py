@@ -7,21 +7,22 @@ instance refresh, capacity rebalancing) and EC2 user guide (spot interruptions).
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulators.bank import Bank
 from simulators.draws import APP, BOOT, LAUNCH, NOTICE, RECLAIM, REGISTER, standard_normal, uniform
 from simulators.records import DRY, FOREVER, ON_DEMAND, SLOTS, SPOT, TICK_S, TIGHT, ZONES
-from telemetry.compiled import compiled_in_place
+from telemetry.compiled import Record, compiled_in_place
 
 
 @compiled_in_place
-def market_tick(bank: Bank, world: np.void, tick: int) -> int:
+def market_tick(bank: Bank, world: Record, tick: int) -> int:
     """Return the tick of the market tape that a world plays at ``tick`` of its demand tape."""
     return (tick + world.market_phase) % bank.pool_state.shape[1]
 
 
 @compiled_in_place
-def spot_price(bank: Bank, world: np.void, second: int, pool: int) -> float:
+def spot_price(bank: Bank, world: Record, second: int, pool: int) -> float:
     """Return the spot price of a pool at a second, USD per second."""
     hour = (second // TICK_S + world.market_phase) // 60
     return bank.spot_usd_per_s[world.market, hour % bank.spot_usd_per_s.shape[1], pool]
@@ -30,11 +31,11 @@ def spot_price(bank: Bank, world: np.void, second: int, pool: int) -> float:
 @compiled_in_place
 def on_demand_target(desired: int, spot_fraction: float) -> int:
     """Return how many of ``desired`` instances are on demand; fractions favour on demand (mixed instances groups)."""
-    return int(math.ceil(desired * (1.0 - spot_fraction) - 1e-9))
+    return math.ceil(desired * (1.0 - spot_fraction) - 1e-9)
 
 
 @compiled_in_place
-def is_member(physics: np.void, spec: int, type_index: int) -> bool:
+def is_member(physics: Record, spec: int, type_index: int) -> bool:
     """Say whether a launch specification contains a type."""
     for member in range(physics.num_members[spec]):
         if physics.members[spec, member] == type_index:
@@ -43,7 +44,7 @@ def is_member(physics: np.void, spec: int, type_index: int) -> bool:
 
 
 @compiled_in_place
-def reclaim(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: int) -> int:
+def reclaim(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int) -> int:
     """Give the spot instances of reclaiming pools their notice; return how many got one.
 
     Notices fall on a random second of the tick. An instance that already drains is left to finish.
@@ -67,7 +68,7 @@ def reclaim(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: 
 
 
 @compiled_in_place
-def is_active(fleet: np.void, physics: np.void, slot: int) -> bool:
+def is_active(fleet: Record, physics: Record, slot: int) -> bool:
     """Say whether a slot counts toward desired capacity.
 
     A reclaimed instance stops counting at its notice under capacity rebalancing, else at its end.
@@ -78,7 +79,7 @@ def is_active(fleet: np.void, physics: np.void, slot: int) -> bool:
 
 
 @compiled_in_place
-def _cheapest_on_demand(physics: np.void, spec: int) -> int:
+def _cheapest_on_demand(physics: Record, spec: int) -> int:
     best, best_price = -1, np.inf
     for member in range(physics.num_members[spec]):
         type_index = physics.members[spec, member]
@@ -89,7 +90,7 @@ def _cheapest_on_demand(physics: np.void, spec: int) -> int:
 
 
 @compiled_in_place
-def _pool_refuses(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: int, pool: int) -> bool:
+def _pool_refuses(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int, pool: int) -> bool:
     state = bank.pool_state[world.market, market_tick(bank, world, tick), pool]
     if state == TIGHT:
         key = np.int64(tick) * 4096 + pool
@@ -98,7 +99,7 @@ def _pool_refuses(fleet: np.void, bank: Bank, world: np.void, physics: np.void, 
 
 
 @compiled_in_place
-def _spot_member(fleet: np.void, bank: Bank, world: np.void, physics: np.void, tick: int, zone: int) -> int:
+def _spot_member(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int, zone: int) -> int:
     """Return the member type that price-capacity-optimized picks in a zone, or -1 where every pool refuses."""
     row = market_tick(bank, world, tick)
     best, best_state, best_price = -1, DRY, np.inf
@@ -116,7 +117,7 @@ def _spot_member(fleet: np.void, bank: Bank, world: np.void, physics: np.void, t
 
 
 @compiled_in_place
-def _occupy(fleet: np.void, physics: np.void, tick: int, type_index: int, zone: int, market: int) -> None:
+def _occupy(fleet: Record, physics: Record, tick: int, type_index: int, zone: int, market: int) -> None:
     slot, serial = fleet.live, fleet.serial
     boot_s = physics.boot_median_s * math.exp(physics.boot_sigma * standard_normal(fleet.seed, BOOT, serial))
     app_s = physics.app_median_s * math.exp(physics.app_sigma * standard_normal(fleet.seed, APP, serial))
@@ -127,7 +128,7 @@ def _occupy(fleet: np.void, physics: np.void, tick: int, type_index: int, zone: 
     fleet.backlog_requests[slot] = 0.0
     fleet.price_usd_per_s[slot] = 0.0
     fleet.billing_delay_s[slot] = int(physics.unbilled_boot_share * boot_s)
-    fleet.ready_delay_s[slot] = int(math.ceil(boot_s + app_s + register_s))
+    fleet.ready_delay_s[slot] = math.ceil(boot_s + app_s + register_s)
     fleet.grace_s[slot] = 0
     fleet.type[slot] = type_index
     fleet.zone[slot] = zone
@@ -139,12 +140,12 @@ def _occupy(fleet: np.void, physics: np.void, tick: int, type_index: int, zone: 
 
 @compiled_in_place
 def launch_one(
-    fleet: np.void,
+    fleet: Record,
     bank: Bank,
-    world: np.void,
-    physics: np.void,
+    world: Record,
+    physics: Record,
     tick: int,
-    zone_active: np.ndarray[tuple[int], np.dtype[np.int64]],
+    zone_active: NDArray[np.int64],
     on_demand_active: int,
 ) -> int:
     """Launch one instance of the current specification; return its market, or -1 where no pool had room.
@@ -175,7 +176,7 @@ def launch_one(
 
 
 @compiled_in_place
-def stop(fleet: np.void, physics: np.void, slot: int, tick: int) -> None:
+def stop(fleet: Record, physics: Record, slot: int, tick: int) -> None:
     """Take a wanted instance out of service at the start of a tick; one that serves drains, billed, for ``drain_s``."""
     now_s = tick * TICK_S
     serving = fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= now_s
@@ -185,10 +186,10 @@ def stop(fleet: np.void, physics: np.void, slot: int, tick: int) -> None:
 
 @compiled_in_place
 def terminate_one(
-    fleet: np.void,
-    physics: np.void,
+    fleet: Record,
+    physics: Record,
     tick: int,
-    zone_active: np.ndarray[tuple[int], np.dtype[np.int64]],
+    zone_active: NDArray[np.int64],
     on_demand_active: int,
     outdated_only: bool,
 ) -> int:
@@ -215,12 +216,12 @@ def terminate_one(
 
 @compiled_in_place
 def _goes_before(
-    fleet: np.void,
-    physics: np.void,
+    fleet: Record,
+    physics: Record,
     slot: int,
     other: int,
     market: int,
-    zone_active: np.ndarray[tuple[int], np.dtype[np.int64]],
+    zone_active: NDArray[np.int64],
 ) -> bool:
     first, second = int(fleet.market[slot] == market), int(fleet.market[other] == market)
     if first != second:
@@ -238,7 +239,7 @@ def _goes_before(
 
 
 @compiled_in_place
-def remove(fleet: np.void, slot: int) -> None:
+def remove(fleet: Record, slot: int) -> None:
     """Free a slot by moving the last live one into it."""
     last = fleet.live - 1
     if slot != last:

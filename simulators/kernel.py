@@ -29,7 +29,7 @@ from simulators.records import (
     ZONES,
 )
 from simulators.service import serve
-from telemetry.compiled import compiled_in_place
+from telemetry.compiled import Record, compiled_in_place
 
 LONG_AGO = 1_000_000
 REFERENCE_UTILIZATION = 0.6
@@ -39,7 +39,7 @@ _DAY_MINUTES = 1440
 
 
 @compiled_in_place
-def reset(fleet: np.void, bank: Bank, world_index: int, tick: int, end_tick: int, seed: np.uint64) -> None:
+def reset(fleet: Record, bank: Bank, world_index: int, tick: int, end_tick: int, seed: np.uint64) -> None:
     """Start a fleet at a tick: warm, paid for, as large as reference target tracking would have it.
 
     On-demand instances of candidate 0, enough to serve the highest demand of the last 15 minutes at 60 %
@@ -52,7 +52,7 @@ def reset(fleet: np.void, bank: Bank, world_index: int, tick: int, end_tick: int
     for before in range(max(0, tick - 15), tick + 1):
         peak = max(peak, float(bank.demand_rps[tape.start + before]))
     kind = physics.members[0, 0]
-    need = int(math.ceil(peak / (REFERENCE_UTILIZATION * physics.capacity_rps[kind]) - 1e-9))
+    need = math.ceil(peak / (REFERENCE_UTILIZATION * physics.capacity_rps[kind]) - 1e-9)
     count = min(max(need, physics.min_instances), physics.max_instances)
 
     fleet.seed, fleet.world, fleet.tick, fleet.end_tick = seed, world_index, tick, end_tick
@@ -87,7 +87,7 @@ def reset(fleet: np.void, bank: Bank, world_index: int, tick: int, end_tick: int
 
 
 @compiled_in_place
-def decide(fleet: np.void, physics: np.void, menu: NDArray[np.void], decision: np.void, outcome: np.void) -> None:
+def decide(fleet: Record, physics: Record, menu: NDArray[np.void], decision: Record, outcome: Record) -> None:
     """Apply a decision: policy, spot share, launch specification, and the scale part.
 
     With an incremental policy the scale part is one SetDesiredCapacity; with an absolute one it is the offset until
@@ -110,7 +110,7 @@ def decide(fleet: np.void, physics: np.void, menu: NDArray[np.void], decision: n
 
 
 @compiled_in_place
-def _set_desired(fleet: np.void, physics: np.void, outcome: np.void, value: int) -> None:
+def _set_desired(fleet: Record, physics: Record, outcome: Record, value: int) -> None:
     inside = min(max(value, physics.min_instances), physics.max_instances)
     if inside != value:
         outcome.clamps += 1
@@ -119,11 +119,11 @@ def _set_desired(fleet: np.void, physics: np.void, outcome: np.void, value: int)
 
 @compiled_in_place
 def _census(
-    fleet: np.void, physics: np.void, tick: int, zone_active: NDArray[np.int64]
-) -> tuple[int, int, int, int, float]:
-    """Count the active instances: (all, on demand, serving, warm, dependable capacity); fills ``zone_active``."""
+    fleet: Record, physics: Record, tick: int, zone_active: NDArray[np.int64]
+) -> tuple[int, int, int, float]:
+    """Count the active instances: (all, on demand, in service and warm, dependable capacity); fills ``zone_active``."""
     zone_active[:] = 0
-    active, on_demand, serving, warm = 0, 0, 0, 0
+    active, on_demand, warm = 0, 0, 0
     capacity_rps = physics.candidate_capacity_rps[fleet.spec]
     warm_before = tick * TICK_S - physics.instance_warmup_s
     for slot in range(fleet.live):
@@ -134,19 +134,18 @@ def _census(
         on_demand += fleet.market[slot] == ON_DEMAND
         if not physics.least_outstanding:
             capacity_rps = min(capacity_rps, physics.capacity_rps[fleet.type[slot]])
-        if fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S < fleet.off_s[slot]:
-            serving += 1
-            warm += fleet.launch_s[slot] <= warm_before
-    return active, on_demand, serving, warm, capacity_rps
+        serving = fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S < fleet.off_s[slot]
+        warm += serving and fleet.launch_s[slot] <= warm_before
+    return active, on_demand, warm, capacity_rps
 
 
 @compiled_in_place
 def _reconcile(
-    fleet: np.void,
+    fleet: Record,
     bank: Bank,
-    world: np.void,
-    physics: np.void,
-    outcome: np.void,
+    world: Record,
+    physics: Record,
+    outcome: Record,
     tick: int,
     active: int,
     on_demand: int,
@@ -171,8 +170,8 @@ def _reconcile(
 
 @compiled_in_place
 def _refresh(
-    fleet: np.void,
-    physics: np.void,
+    fleet: Record,
+    physics: Record,
     tick: int,
     active: int,
     on_demand: int,
@@ -193,7 +192,7 @@ def _refresh(
         return active, on_demand
     if warm < active or active < fleet.desired:
         return active, on_demand
-    floor = int(math.ceil(physics.min_healthy_fraction * fleet.desired - 1e-9))
+    floor = math.ceil(physics.min_healthy_fraction * fleet.desired - 1e-9)
     for _ in range(min(outdated, max(1, fleet.desired - floor))):
         slot = terminate_one(fleet, physics, tick, zone_active, on_demand, True)
         if slot < 0:
@@ -205,10 +204,10 @@ def _refresh(
 
 @compiled_in_place
 def advance(
-    fleet: np.void,
+    fleet: Record,
     bank: Bank,
     menu: NDArray[np.void],
-    outcome: np.void,
+    outcome: Record,
     detail: bool,
     scratch: NDArray[np.float64],
     zone_active: NDArray[np.int64],
@@ -218,9 +217,9 @@ def advance(
     world = bank.worlds[fleet.world]
     physics = bank.physics[world.physics]
     outcome.interruptions += reclaim(fleet, bank, world, physics, tick)
-    active, on_demand, serving, warm, capacity_rps = _census(fleet, physics, tick, zone_active)
+    active, on_demand, warm, capacity_rps = _census(fleet, physics, tick, zone_active)
     policy = menu[fleet.policy]
-    value = want(fleet, bank, world, physics, policy, tick, serving, warm, active - warm, capacity_rps)
+    value = want(fleet, bank, world, physics, policy, tick, warm, active - warm, capacity_rps)
     _set_desired(fleet, physics, outcome, value)
     if fleet.refreshing:
         active, on_demand = _refresh(fleet, physics, tick, active, on_demand, warm, zone_active)
@@ -234,7 +233,7 @@ def advance(
 
 
 @compiled_in_place
-def _infeasible(bank: Bank, world: np.void, physics: np.void, tick: int) -> bool:
+def _infeasible(bank: Bank, world: Record, physics: Record, tick: int) -> bool:
     """Say whether the largest fleet of the largest candidate, fully busy, could not serve a tick's demand."""
     largest = 0.0
     for spec in range(physics.num_candidates):
@@ -245,7 +244,7 @@ def _infeasible(bank: Bank, world: np.void, physics: np.void, tick: int) -> bool
 
 
 @compiled_in_place
-def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
+def read_telemetry(fleet: Record, bank: Bank, reading: Record) -> None:
     """Write what the account shows at the start of the fleet's next tick; nothing hidden, nothing of the future."""
     tick = fleet.tick
     world = bank.worlds[fleet.world]
@@ -283,7 +282,7 @@ def read_telemetry(fleet: np.void, bank: Bank, reading: np.void) -> None:
 
 
 @compiled_in_place
-def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -> None:
+def _read_group(fleet: Record, physics: Record, reading: Record, tick: int) -> None:
     in_service, pending, draining, spot, capacity_rps = 0, 0, 0, 0, 0.0
     weakest_rps = physics.candidate_capacity_rps[fleet.spec]
     reading.type_count[:] = 0.0
@@ -310,9 +309,7 @@ def _read_group(fleet: np.void, physics: np.void, reading: np.void, tick: int) -
 
 
 @compiled_in_place
-def _read_market(
-    fleet: np.void, bank: Bank, world: np.void, physics: np.void, reading: np.void, tick: int
-) -> None:
+def _read_market(fleet: Record, bank: Bank, world: Record, physics: Record, reading: Record, tick: int) -> None:
     hour = (tick + world.market_phase) // 60 % bank.candidate_spot_usd_per_hour.shape[1]
     for spec in range(physics.num_candidates):
         failure, interruption = tick - LONG_AGO, tick - LONG_AGO
@@ -374,7 +371,5 @@ def reset_batch(
     """Reset the fleets at ``indices`` and read their telemetry."""
     for position in range(indices.shape[0]):
         index = indices[position]
-        reset(
-            fleets[index], bank, worlds[position], start_ticks[position], end_ticks[position], seeds[position]
-        )
+        reset(fleets[index], bank, worlds[position], start_ticks[position], end_ticks[position], seeds[position])
         read_telemetry(fleets[index], bank, readings[index])

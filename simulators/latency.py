@@ -69,9 +69,7 @@ def load_table_file(path: Path = TABLE_PATH) -> tuple[dict[str, NDArray[Any]], d
     }
     for name, axis in expected.items():
         if not np.array_equal(arrays[name], axis):
-            raise ValueError(
-                f"{path}: axis {name}: expected {np.asarray(axis).tolist()}, got {arrays[name].tolist()}"
-            )
+            raise ValueError(f"{path}: axis {name}: expected {np.asarray(axis).tolist()}, got {arrays[name].tolist()}")
     return arrays, metadata
 
 

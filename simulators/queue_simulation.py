@@ -120,9 +120,7 @@ def simulate_target(
 
 
 @compiled
-def _push(
-    departures: NDArray[np.float64], owners: NDArray[np.int64], size: int, time: float, owner: int
-) -> None:
+def _push(departures: NDArray[np.float64], owners: NDArray[np.int64], size: int, time: float, owner: int) -> None:
     child = size
     while child > 0:
         parent = (child - 1) // 2
@@ -254,9 +252,7 @@ def log_tail_from_counts(
     """
     enough = int(np.sum(exceedances >= _MIN_EXCEEDANCES))
     if enough < 2:
-        raise ValueError(
-            f"expected 2 grid points or more that {_MIN_EXCEEDANCES} of {requests} exceed, got {enough}"
-        )
+        raise ValueError(f"expected 2 grid points or more that {_MIN_EXCEEDANCES} of {requests} exceed, got {enough}")
     log_tail = np.log(np.maximum(exceedances, 1) / requests)
     axis = x_grid if cv2 == 1.0 else np.log(x_grid)
     slope = (log_tail[enough - 1] - log_tail[enough - 2]) / (axis[enough - 1] - axis[enough - 2])

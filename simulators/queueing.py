@@ -94,9 +94,7 @@ def mmc_response_tail(
     return _delayed_service_tail(times, waits, servers * service_rate - arrival_rate, service_rate)
 
 
-def mmc_response_quantile(
-    probability: float, arrival_rate: float, servers: int, service_rate: float = 1.0
-) -> float:
+def mmc_response_quantile(probability: float, arrival_rate: float, servers: int, service_rate: float = 1.0) -> float:
     """Response time that a share `probability` of M/M/c requests does not exceed.
 
     Args:
@@ -196,9 +194,7 @@ def service_log_tail(times: ArrayLike, cv2: float) -> NDArray[np.float64]:
     return np.asarray(log_ndtr(-z), dtype=np.float64)
 
 
-def _delayed_service_tail(
-    times: ArrayLike, waits: float, wait_rate: float, service_rate: float
-) -> NDArray[np.float64]:
+def _delayed_service_tail(times: ArrayLike, waits: float, wait_rate: float, service_rate: float) -> NDArray[np.float64]:
     """P(W + S > t) with S exponential and W zero, or exponential of `wait_rate` with probability `waits`."""
     moments = np.asarray(times, dtype=np.float64)
     served = np.exp(-service_rate * moments)

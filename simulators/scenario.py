@@ -152,9 +152,7 @@ def generate(
         relative, name = draw_pattern(source, days=total, seed=seed), source
     else:
         relative, name = sample_workload(source, days=total, seed=seed), f"model:{source.name}"
-    scale = fleet_scale(
-        relative, rps_per_reference_instance=rps_per_reference_instance, mean_instances=mean_instances
-    )
+    scale = fleet_scale(relative, rps_per_reference_instance=rps_per_reference_instance, mean_instances=mean_instances)
     whole = slice(0, total * 1440)
     return make_scenario(
         f"{name}#{seed}",

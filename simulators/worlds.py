@@ -97,9 +97,7 @@ def _candidate_prices(spot_usd_per_s: NDArray[np.float32], catalogue: Catalogue)
     return np.stack([by_type[:, :, kinds].min(axis=2) for kinds in members], axis=2)
 
 
-def _threshold_tables(
-    physics: NDArray[np.void], log_tails: NDArray[np.float32], threshold: str
-) -> NDArray[np.float64]:
+def _threshold_tables(physics: NDArray[np.void], log_tails: NDArray[np.float32], threshold: str) -> NDArray[np.float64]:
     """Return [P, K, targets, utilisation]: each type's log tail at a response time of its physics record."""
     records = []
     for record, tables in zip(physics, log_tails, strict=True):

@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 import numba
 
+Record = Any
+"""One record of a structured array inside compiled code: its fields are attributes there."""
+
 _ROOT = Path(__file__).resolve().parent.parent
 _COMPILED_PACKAGES = ("telemetry", "forecasting", "simulators", "envs", "agents")
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -104,9 +104,7 @@ def tick_noise(seed: int, steps: int, parts: int, *, phi: float, sigma: float) -
     log_noise = np.empty_like(normal)
     log_noise[:, 0] = sigma * normal[:, 0]
     for part in range(1, parts):
-        log_noise[:, part] = (
-            phi * log_noise[:, part - 1] + sigma * math.sqrt(1.0 - phi * phi) * normal[:, part]
-        )
+        log_noise[:, part] = phi * log_noise[:, part - 1] + sigma * math.sqrt(1.0 - phi * phi) * normal[:, part]
     noise = np.exp(log_noise)
     return np.asarray(noise / noise.mean(axis=1, keepdims=True))
 

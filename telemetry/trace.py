@@ -105,9 +105,7 @@ def read_rows(path: str | Path) -> Rows:
     rows = readers[path.suffix.lower()](path)
     infinite = np.flatnonzero(np.isinf(rows.values))
     if infinite.size:
-        raise _cell_error(
-            path, infinite[0], rows.column, f"{rows.values[infinite[0]]} is not a finite number"
-        )
+        raise _cell_error(path, infinite[0], rows.column, f"{rows.values[infinite[0]]} is not a finite number")
     return rows
 
 
@@ -129,9 +127,7 @@ def load_trace(path: str | Path) -> Trace:
     rows = _without_repeated_rows(rows)
     readings = np.flatnonzero(~np.isnan(rows.values) & ~rows.imputed)
     if readings.size == 0:
-        raise TraceError(
-            f"{rows.path}: column {rows.column!r}: no measured value in any of {len(rows.values)} rows"
-        )
+        raise TraceError(f"{rows.path}: column {rows.column!r}: no measured value in any of {len(rows.values)} rows")
     step_s = _regular_step(rows)
     first = int(readings[0])
     repairs = list(rows.repairs)
@@ -153,9 +149,7 @@ def load_trace(path: str | Path) -> Trace:
     values[at] = rows.values[readings]
     values = values[np.maximum.accumulate(np.where(measured, np.arange(steps), 0))]
     if not measured.all():
-        repairs.append(
-            f"{steps - readings.size} of {steps} steps have no reading: the last one is held there"
-        )
+        repairs.append(f"{steps - readings.size} of {steps} steps have no reading: the last one is held there")
     scored = _outside_long_gaps(measured, HELD_GAP_S // step_s)
     if not scored.all():
         repairs.append(f"{int((~scored).sum())} steps lie in gaps longer than an hour: carried, not scored")
@@ -215,9 +209,7 @@ def _read_csv(path: Path) -> Rows:
         raise TraceError(f"{path}: a header and no rows")
     for index, row in enumerate(body):
         if len(row) != len(names):
-            raise TraceError(
-                f"{path}: row {index + 1}: {len(row)} cells, the header has {len(names)} columns"
-            )
+            raise TraceError(f"{path}: row {index + 1}: {len(row)} cells, the header has {len(names)} columns")
     at_time, at_value = names.index("timestamp"), names.index(column)
     seconds, repairs = _parse_times(path, [row[at_time] for row in body])
     values = np.empty(len(body))
@@ -284,9 +276,7 @@ def _read_parquet(path: Path) -> Rows:
         raise TraceError(f"{path}: the file has no rows")
     seconds, repairs = _parquet_times(path, table["timestamp"])
     cells = table[column]
-    if not (
-        pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) or pa.types.is_decimal(cells.type)
-    ):
+    if not (pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) or pa.types.is_decimal(cells.type)):
         raise _cell_error(path, 0, column, f"the column holds {cells.type}, expected numbers")
     nulls: BoolArray = cells.is_null().to_numpy()
     values = pc.cast(cells, pa.float64()).to_numpy().astype(np.float64)
@@ -331,9 +321,7 @@ def _refuse_disorder(rows: Rows) -> None:
     if back.size:
         index = int(back[0]) + 1
         before, after = utc(rows.seconds[index - 1]), utc(rows.seconds[index])
-        raise _cell_error(
-            rows.path, index, "timestamp", f"{after} comes after {before}; rows must be in time order"
-        )
+        raise _cell_error(rows.path, index, "timestamp", f"{after} comes after {before}; rows must be in time order")
 
 
 def _without_repeated_rows(rows: Rows) -> Rows:

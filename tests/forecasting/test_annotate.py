@@ -39,10 +39,7 @@ def first_row_changed_by_the_future(run: Annotate, values: np.ndarray, row: int,
 def test_no_row_sees_beyond_its_last_visible_tick(delay: int, row: int) -> None:
     values = demand()
     visible = 5 * row - 1 - delay
-    assert (
-        first_row_changed_by_the_future(lambda v: annotate(v, delay_ticks=delay), values, row, visible)
-        is None
-    )
+    assert first_row_changed_by_the_future(lambda v: annotate(v, delay_ticks=delay), values, row, visible) is None
 
 
 def test_the_check_catches_a_forecaster_that_is_fed_the_future() -> None:
@@ -112,9 +109,7 @@ def test_a_lead_counts_from_the_last_visible_minute() -> None:
     for row in (5 * 288, 6 * 288 + 100):
         for at, lead in enumerate(LEADS_MINUTES):
             end = 5 * row - 1 + lead
-            assert annotation.forecast_rps[row, at, 1] == pytest.approx(
-                course[end - 5 : end].mean(), rel=0.01
-            )
+            assert annotation.forecast_rps[row, at, 1] == pytest.approx(course[end - 5 : end].mean(), rel=0.01)
 
 
 def test_a_fitted_forecaster_continues_and_is_left_alone() -> None:

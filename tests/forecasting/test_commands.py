@@ -29,9 +29,7 @@ def series_file(path: Path, hours: int = 240) -> Path:
 def test_forecast_writes_the_table_and_its_record(tmp_path: Path) -> None:
     series = series_file(tmp_path / "load.csv")
     out = tmp_path / "new" / "f.parquet"
-    done = run(
-        "forecast.py", "--series", str(series), "--origins", "6h", "--horizon", "4h", "--out", str(out)
-    )
+    done = run("forecast.py", "--series", str(series), "--origins", "6h", "--horizon", "4h", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     table = pq.read_table(out)
@@ -65,9 +63,7 @@ def test_bad_input_ends_with_two_and_one_line(tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
         assert f"{broken}: row 6, column 'value': 'x" in done.stderr
     good = series_file(tmp_path / "good.csv")
-    done = run(
-        "forecast.py", "--series", str(good), "--origins", "soon", "--out", str(tmp_path / "o.parquet")
-    )
+    done = run("forecast.py", "--series", str(good), "--origins", "soon", "--out", str(tmp_path / "o.parquet"))
     assert done.returncode == 2
     assert "'soon' is not a duration" in done.stderr
     done = run("detect.py", "--series", str(good), "--out", str(tmp_path / "o.xlsx"))

@@ -21,9 +21,7 @@ def test_losses_by_hand() -> None:
     assert pinball_loss(low, ACTUAL, 0.9) == pytest.approx(0.1)
     assert wape(ACTUAL, low) == pytest.approx(4.0 / 15.0)
     assert mase(ACTUAL, low, [1.0, 3.0, 1.0], 1) == pytest.approx(0.5)
-    assert weighted_quantile_loss(ACTUAL, np.stack([low, low], axis=1), [0.1, 0.9]) == pytest.approx(
-        1.0 / 3.75
-    )
+    assert weighted_quantile_loss(ACTUAL, np.stack([low, low], axis=1), [0.1, 0.9]) == pytest.approx(1.0 / 3.75)
     assert coverage(ACTUAL, ACTUAL - 1.0, np.array([0.0, 9.0, 9.0, 9.0])) == 0.75
 
 

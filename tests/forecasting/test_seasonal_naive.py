@@ -14,9 +14,7 @@ LEADS = [1, 2, 3, 6, 12, 24, 48]
 LEVELS = (0.1, 0.5, 0.9)
 
 
-def daily(
-    days: int, *, sigma: float = 0.1, seed: int = 0, step_s: int = 300
-) -> tuple[np.ndarray, np.ndarray]:
+def daily(days: int, *, sigma: float = 0.1, seed: int = 0, step_s: int = 300) -> tuple[np.ndarray, np.ndarray]:
     """A daily course times log-normal noise; returns values and the noiseless course."""
     steps = np.arange(days * 86_400 // step_s)
     course = 100.0 * np.exp(np.sin(2.0 * np.pi * steps * step_s / 86_400))
@@ -44,9 +42,7 @@ def test_a_weekly_season_is_learnt_after_two_weeks() -> None:
     day_only = SeasonalNaive(step_s=3600, leads=[12], levels=[0.5], week_weight=0.0)
     with_week = SeasonalNaive(step_s=3600, leads=[12], levels=[0.5], week_weight=0.8)
     origins = np.arange(5 * 168, len(values) - 12)
-    errors = [
-        wape(values[origins + 12], run_series(f, values)[0][origins, 0, 0]) for f in (day_only, with_week)
-    ]
+    errors = [wape(values[origins + 12], run_series(f, values)[0][origins, 0, 0]) for f in (day_only, with_week)]
     assert errors[1] < 0.6 * errors[0]
 
 
@@ -221,10 +217,7 @@ def test_it_beats_both_naives_on_the_real_training_traces(traces_dir: Path) -> N
     """Mean pinball loss over levels, last 70 % of each training part; naives have hindsight quantiles."""
     splits = load_splits()
     ratios = []
-    lines = [
-        f"{'pinball loss / persistence | / seasonal naive; cover':<58}"
-        + "".join(f"{5 * x:>16}'" for x in LEADS)
-    ]
+    lines = [f"{'pinball loss / persistence | / seasonal naive; cover':<58}" + "".join(f"{5 * x:>16}'" for x in LEADS)]
     for name in splits.traces("train"):
         values = load_trace(traces_dir / f"{name}.parquet").values
         values = values[splits.window(name, "train", len(values))]
@@ -235,9 +228,7 @@ def test_it_beats_both_naives_on_the_real_training_traces(traces_dir: Path) -> N
         for at, lead in enumerate(LEADS):
             origins = np.arange(int(0.3 * len(values)), len(values) - lead)
             targets = origins + lead
-            ours = np.mean(
-                [pinball_loss(values[targets], forecasts[origins, at, q], LEVELS[q]) for q in range(3)]
-            )
+            ours = np.mean([pinball_loss(values[targets], forecasts[origins, at, q], LEVELS[q]) for q in range(3)])
             persistence = _naive_loss(values, origins, targets)
             seasonal = _naive_loss(values, targets - 288, targets)
             ratios.append((ours / persistence, ours / seasonal))

@@ -83,9 +83,7 @@ def _price_differences(record: np.void, fleet: Fleet, world: World) -> list[str]
     """The stored price of a spot instance is that of the hour of its last billed second."""
     found = []
     live = int(record["live"])
-    prices = dict(
-        zip(record["slot_serial"][:live].tolist(), record["price_usd_per_s"][:live].tolist(), strict=True)
-    )
+    prices = dict(zip(record["slot_serial"][:live].tolist(), record["price_usd_per_s"][:live].tolist(), strict=True))
     for item in fleet.instances:
         if item.market == SPOT and item.billed_from < fleet.now:
             expected = price_usd_per_s(world, item, fleet.now - 1)

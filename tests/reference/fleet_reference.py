@@ -246,12 +246,8 @@ def round_down(value: float) -> int:
 
 def launch(fleet: Fleet, world: World, kind: int, zone: int, market: int) -> Instance:
     physics, serial = world.physics, fleet.serial
-    boot = float(physics["boot_median_s"]) * math.exp(
-        float(physics["boot_sigma"]) * normal(fleet, draws.BOOT, serial)
-    )
-    app = float(physics["app_median_s"]) * math.exp(
-        float(physics["app_sigma"]) * normal(fleet, draws.APP, serial)
-    )
+    boot = float(physics["boot_median_s"]) * math.exp(float(physics["boot_sigma"]) * normal(fleet, draws.BOOT, serial))
+    app = float(physics["app_median_s"]) * math.exp(float(physics["app_sigma"]) * normal(fleet, draws.APP, serial))
     register = float(physics["register_s"]) * uniform(fleet, draws.REGISTER, serial)
     fleet.serial += 1
     instance = Instance(
@@ -392,14 +388,12 @@ def track_target(
     fleet: Fleet, world: World, policy: Any, outcome: Outcome, dependable: float, running: list[Instance]
 ) -> None:
     warm = sum(is_warm(fleet, world, item) for item in running)
-    counted = warm
     ring = visible_minute(fleet, world) % METRIC_RING
     target = float(policy["target_utilization"])
     if policy["kind"] == POLICY_TARGET_CPU:
         metric = fleet.cpu[ring]
     else:
         metric = fleet.per_target[ring]
-        counted = sum(item.serves_from <= fleet.now < item.off_s for item in running)
         target = target * dependable * 60
     if math.isnan(metric):
         return
@@ -407,7 +401,7 @@ def track_target(
     fleet.low_points = fleet.low_points + 1 if metric < float(policy["low_ratio"]) * target else 0
     desired = fleet.desired
     if fleet.high_points >= policy["out_points"]:
-        set_desired(fleet, world, outcome, max(desired, round_up(counted * metric / target)))
+        set_desired(fleet, world, outcome, max(desired, round_up(warm * metric / target)))
     elif fleet.low_points >= policy["in_points"] and warm == len(running) and desired > 1:
         if metric * desired / (desired - 1) > target:
             return

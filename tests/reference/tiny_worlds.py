@@ -68,9 +68,7 @@ def tiny_bank(
         np.zeros((ticks, POOLS), np.uint8) if reclaim is None else reclaim,
     )
     plans = [WorldPlan(0, 0)]
-    return build_bank(
-        [scenario], [market], plans, catalogue=CATALOGUE, settings=[settings or WorldSettings()]
-    )
+    return build_bank([scenario], [market], plans, catalogue=CATALOGUE, settings=[settings or WorldSettings()])
 
 
 def reclaim_all_at(ticks: int, at: int) -> NDArray[np.uint8]:

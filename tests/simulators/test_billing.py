@@ -29,10 +29,7 @@ def usd(amount: float) -> Any:
 
 def total(fleet: OneFleet, ticks: int, **decision: Any) -> dict[str, float]:
     outcome = fleet.step(ticks, **decision)
-    return {
-        name: float(outcome[name])
-        for name in ("on_demand_usd", "spot_usd", "refund_usd", "billed_instance_s")
-    }
+    return {name: float(outcome[name]) for name in ("on_demand_usd", "spot_usd", "refund_usd", "billed_instance_s")}
 
 
 def test_an_on_demand_hour_costs_the_list_price() -> None:
@@ -78,9 +75,7 @@ def test_a_short_run_is_billed_sixty_seconds(spot: float, line: str) -> None:
 
 
 def test_an_instance_stopped_before_it_ran_costs_nothing() -> None:
-    fleet = OneFleet(
-        tiny_bank(QUIET, settings=settings(unbilled_boot_share=1.0, boot_median_s=90.0)), empty=True
-    )
+    fleet = OneFleet(tiny_bank(QUIET, settings=settings(unbilled_boot_share=1.0, boot_median_s=90.0)), empty=True)
     assert total(fleet, 1, scale=1)["on_demand_usd"] == 0
     assert total(fleet, 1, scale=-1) == {
         "on_demand_usd": 0,

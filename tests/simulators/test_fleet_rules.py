@@ -103,9 +103,7 @@ def test_replacing_a_single_instance_is_an_outage() -> None:
 
 
 def test_a_replacement_waits_for_the_warm_up_of_each_batch() -> None:
-    fleet = OneFleet(
-        tiny_bank(np.full(240, 96.0), settings=settings(instance_warmup_s=600, min_healthy_fraction=0.5))
-    )
+    fleet = OneFleet(tiny_bank(np.full(240, 96.0), settings=settings(instance_warmup_s=600, min_healthy_fraction=0.5)))
     fleet.step(1, spec=2)
     stops = [int((fleet.slots("off_s") == 0).sum())]
     for tick in range(1, 40):
@@ -200,8 +198,7 @@ def test_the_future_and_hidden_states_leave_no_trace_in_telemetry() -> None:
         if changed:
             rng = np.random.default_rng(0)
             future = {
-                name: getattr(bank, name).copy()
-                for name in ("demand_rps", "work_scale", "pool_state", "reclaim")
+                name: getattr(bank, name).copy() for name in ("demand_rps", "work_scale", "pool_state", "reclaim")
             }
             future["spot_usd_per_s"] = bank.spot_usd_per_s.copy()
             for tape in bank.tapes:
@@ -212,9 +209,7 @@ def test_the_future_and_hidden_states_leave_no_trace_in_telemetry() -> None:
                 seen_until = (now + int(world["market_phase"])) % bank.pool_state.shape[1]
                 assert seen_until > 1500, "the part of the market tape played so far must not wrap"
             first_unseen = (now + int(bank.worlds["market_phase"].max())) % bank.pool_state.shape[1]
-            future["pool_state"][:, first_unseen:] = rng.permuted(
-                future["pool_state"][:, first_unseen:], axis=1
-            )
+            future["pool_state"][:, first_unseen:] = rng.permuted(future["pool_state"][:, first_unseen:], axis=1)
             future["reclaim"][:, first_unseen:] = 255
             future["spot_usd_per_s"][:, first_unseen // 60 + 1 :] *= 0.5
             run.bank = bank._replace(**future, reclaim_any=future["reclaim"].any(axis=2).astype(np.uint8))
@@ -250,9 +245,7 @@ def test_minutes_not_yet_delivered_leave_no_trace_in_telemetry(delay: int) -> No
         fleet.step(now)
         readings.append({name: np.array(fleet.reading[name]) for name in TELEMETRY.names or ()})
     differing = [
-        name
-        for name in readings[0]
-        if not np.array_equal(readings[0][name], readings[1][name], equal_nan=True)
+        name for name in readings[0] if not np.array_equal(readings[0][name], readings[1][name], equal_nan=True)
     ]
     assert differing == []
 
@@ -310,9 +303,7 @@ def test_telemetry_is_a_number_wherever_something_was_measured() -> None:
     batch = FleetBatch(bank, menu(), count)
     rng = np.random.default_rng(5)
     starts = rng.integers(1440, 2600, count)
-    batch.reset(
-        np.arange(count), np.arange(count), starts, starts + 10_000, np.arange(count, dtype=np.uint64)
-    )
+    batch.reset(np.arange(count), np.arange(count), starts, starts + 10_000, np.arange(count, dtype=np.uint64))
     candidates = int(bank.physics["num_candidates"][0])
     unmeasured = 0
     for _ in range(80):

@@ -56,9 +56,7 @@ def simulated_tail(routing: str, cv2: float, servers: int, targets: int, rho: fl
             seen, _ = simulate_target(gaps, works, servers, rho, 200_000, FINE_GRID)
         else:
             gaps, works = draw_requests(2_200_000, cv2, seed)
-            seen, _ = simulate_fleet(
-                LEAST_OUTSTANDING_REQUESTS, gaps, works, targets, servers, rho, 200_000, FINE_GRID
-            )
+            seen, _ = simulate_fleet(LEAST_OUTSTANDING_REQUESTS, gaps, works, targets, servers, rho, 200_000, FINE_GRID)
         counts += seen
     return counts / 6e6
 
@@ -132,9 +130,7 @@ def test_quantiles_off_the_grid_agree_with_a_fresh_simulation(
     fresh = simulated_tail(routing, cv2, servers, targets, rho)
     for q in (0.5, 0.95, 0.99):
         expected = quantile_from_tail(fresh, FINE_GRID, q)
-        assert tabled_quantile(routing, cv2, servers, targets, rho, q) == pytest.approx(
-            expected, rel=tolerance
-        )
+        assert tabled_quantile(routing, cv2, servers, targets, rho, q) == pytest.approx(expected, rel=tolerance)
 
 
 @pytest.mark.parametrize("routing", ROUTINGS)
@@ -185,9 +181,7 @@ def test_compiled_look_up_agrees_with_plain_interpolation() -> None:
         expected = plain_response_tail(table, targets, rho, x)
         assert response_tail(table, targets, rho, x) == pytest.approx(expected, rel=1e-4, abs=1e-12)
     for x in (*RESPONSE_GRID, 0.4999999, 0.5000001):
-        assert response_tail(table, 7, 0.5, x) == pytest.approx(
-            plain_response_tail(table, 7, 0.5, x), rel=1e-4
-        )
+        assert response_tail(table, 7, 0.5, x) == pytest.approx(plain_response_tail(table, 7, 0.5, x), rel=1e-4)
 
 
 def test_edges_of_the_look_up() -> None:
@@ -213,9 +207,7 @@ def test_backlog_wait_is_added_at_five_moments_of_the_tick() -> None:
 
 def test_quantiles_of_an_exponential_are_exact_and_cut_at_the_end_of_the_grid() -> None:
     tails = np.exp(-RESPONSE_GRID / np.array([[0.1], [2.0], [9.0]]))
-    np.testing.assert_allclose(
-        quantile_from_tail(tails[1:], RESPONSE_GRID, 0.99), [9.2103, 41.447], rtol=1e-4
-    )
+    np.testing.assert_allclose(quantile_from_tail(tails[1:], RESPONSE_GRID, 0.99), [9.2103, 41.447], rtol=1e-4)
     assert quantile_from_tail(tails[0], RESPONSE_GRID, 0.5) == pytest.approx(0.0693, abs=1e-4)
     assert quantile_from_tail(np.ones(24), RESPONSE_GRID, 0.95) == RESPONSE_GRID[-1]
     assert quantile_from_tail(np.zeros(24), RESPONSE_GRID, 0.95) < RESPONSE_GRID[0]

@@ -47,9 +47,7 @@ def test_discounts_lie_around_each_types_saving() -> None:
         for seed in range(40)
     ]
     by_type = np.array(discounts).reshape(40, len(CATALOGUE.types), ZONES)
-    for item, sample in zip(
-        CATALOGUE.types, by_type.transpose(1, 0, 2).reshape(len(CATALOGUE.types), -1), strict=True
-    ):
+    for item, sample in zip(CATALOGUE.types, by_type.transpose(1, 0, 2).reshape(len(CATALOGUE.types), -1), strict=True):
         low, middle, high = np.quantile(sample, [0.05, 0.5, 0.95])
         assert middle == pytest.approx(item.spot_saving, abs=0.015)
         assert item.spot_saving - 0.08 < low < item.spot_saving - 0.01

@@ -69,9 +69,7 @@ def test_tail_where_wait_and_service_rates_meet_is_the_limit() -> None:
     waits = erlang_c(4, 3.0)
     times = np.array([0.5, 2.0, 8.0])
     np.testing.assert_allclose(mmc_response_tail(times, 3.0, 4), np.exp(-times) * (1.0 + waits * times))
-    np.testing.assert_allclose(
-        mmc_response_tail(times, 3.0, 4), mmc_response_tail(times, 3.0 - 1e-6, 4), rtol=1e-5
-    )
+    np.testing.assert_allclose(mmc_response_tail(times, 3.0, 4), mmc_response_tail(times, 3.0 - 1e-6, 4), rtol=1e-5)
 
 
 def test_tail_integrates_to_the_mean() -> None:
@@ -130,9 +128,7 @@ def test_simulated_single_queue_agrees_with_theory(servers: int, rho: float) -> 
     np.testing.assert_allclose(counts[often] / 3e6, exact[often], rtol=0.06)
 
 
-@pytest.mark.parametrize(
-    ("targets", "servers", "rho"), [(2, 1, 0.8), (8, 2, 0.9), (4, 8, 0.5), (16, 4, 0.35)]
-)
+@pytest.mark.parametrize(("targets", "servers", "rho"), [(2, 1, 0.8), (8, 2, 0.9), (4, 8, 0.5), (16, 4, 0.35)])
 def test_round_robin_target_agrees_with_erlang_arrivals_and_with_the_whole_fleet(
     targets: int, servers: int, rho: float
 ) -> None:

@@ -21,9 +21,7 @@ REQUESTS = ScalingPolicy(name="requests", kind="target_tracking_requests", low_r
 
 def fleet_of(instances: int, policy: ScalingPolicy = CPU, **physics: Any) -> OneFleet:
     """A warm fleet of ``instances`` at 60 % utilisation."""
-    bank = tiny_bank(
-        np.full(60, instances * RPS_AT_60_PERCENT), settings=WorldSettings(physics=Physics(**physics))
-    )
+    bank = tiny_bank(np.full(60, instances * RPS_AT_60_PERCENT), settings=WorldSettings(physics=Physics(**physics)))
     fleet = OneFleet(bank, policy)
     assert fleet.state["desired"] == instances
     return fleet
@@ -72,9 +70,7 @@ def minutes_until_desired_changes(fleet: OneFleet, limit: int = 60) -> int | Non
     return None
 
 
-def step_load(
-    before: float, after: float, *, at: int = 30, ticks: int = 180
-) -> np.ndarray[Any, np.dtype[Any]]:
+def step_load(before: float, after: float, *, at: int = 30, ticks: int = 180) -> np.ndarray[Any, np.dtype[Any]]:
     return np.where(np.arange(ticks) < at, before, after)
 
 

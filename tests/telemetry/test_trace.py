@@ -172,9 +172,7 @@ def test_repairs_are_made_and_recorded(tmp_path: Path) -> None:
     marked = load_trace(write(tmp_path / "nan.csv", set_cell(7, 1, "NaN")))
     assert marked.repairs[0] == "column 'requests_per_second': 1 NaN read as missing (first in row 8)"
     assert marked.values[7] == marked.values[6]
-    late = load_trace(
-        write(tmp_path / "late.csv", [(t, "" if i < 2 else v) for i, (t, v) in enumerate(rows)])
-    )
+    late = load_trace(write(tmp_path / "late.csv", [(t, "" if i < 2 else v) for i, (t, v) in enumerate(rows)]))
     assert late.repairs == ("rows 1 to 2: no reading yet, dropped",)
     assert late.start == np.datetime64("2024-03-01T00:14:00", "s")
 
@@ -222,8 +220,7 @@ def test_csv_and_parquet_give_the_same_trace(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "same.parquet")
     cells = [
-        (t.isoformat(), "" if v is None else repr(v), str(f))
-        for t, v, f in zip(times, values, flags, strict=True)
+        (t.isoformat(), "" if v is None else repr(v), str(f)) for t, v, f in zip(times, values, flags, strict=True)
     ]
     write(tmp_path / "same.csv", cells, "timestamp,value,imputed")  # type: ignore[arg-type]
     from_csv, from_parquet = load_trace(tmp_path / "same.csv"), load_trace(tmp_path / "same.parquet")

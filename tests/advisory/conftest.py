@@ -1,0 +1,71 @@
+import logging
+import warnings
+from pathlib import Path
+
+import pytest
+from advisory_requests import Client
+from fastapi import FastAPI
+
+from advisory.app import create_app
+from advisory.served import ServedModel, serve_bundle
+from agents.rules import Rule, RuleBook
+from envs.settings import DEFAULT_MENU, EnvSettings, TaskSettings, WorldSource
+from envs.worlds import make_bank
+from simulators.bank import Bank
+from simulators.menu import ScalingPolicy
+
+SOURCE = WorldSource(patterns=("diurnal", "bursty"), days=1, scenarios_per_source=1, markets=2)
+
+
+@pytest.fixture(scope="session")
+def rules() -> RuleBook:
+    """Uncalibrated rules; one of them scales in at once."""
+    menu = (*DEFAULT_MENU, ScalingPolicy(name="forecast-at-once", kind="forecast", hold_minutes=0, spot_margin=0.3))
+    return RuleBook(
+        rules=tuple(
+            Rule(policy=policy, candidate=0 if policy.kind == "manual" else 1, spot_percent=50) for policy in menu
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def task(rules: RuleBook) -> TaskSettings:
+    return rules.task(TaskSettings())
+
+
+@pytest.fixture(scope="session")
+def bank(task: TaskSettings) -> Bank:
+    return make_bank(SOURCE, task)
+
+
+@pytest.fixture(scope="session")
+def bundle_path(rules: RuleBook, task: TaskSettings, bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle of an untrained policy that starts from the rule ``forecast``."""
+    from agents.export import export_bundle
+    from agents.ppo import PPOSettings, make_model
+
+    path = tmp_path_factory.mktemp("bundles") / "bundle"
+    settings, ppo = EnvSettings(task=task, source=SOURCE), PPOSettings(n_envs=2, n_steps=8, batch_size=8)
+    start = rules.action("forecast", task)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # torch 2.13's exporter warns about its own use of a pytree class.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        model = make_model(settings, ppo, bank=bank, start=start, seed=0)
+        export_bundle(model, task, rules, path, best_rule="forecast", card="# Card\n", seeds=[0])
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(bundle_path: Path) -> ServedModel:
+    return serve_bundle(bundle_path)
+
+
+@pytest.fixture(scope="session")
+def app(bundle_path: Path) -> FastAPI:
+    return create_app(bundle_path)
+
+
+@pytest.fixture(scope="session")
+def client(app: FastAPI) -> Client:
+    return Client(app)
