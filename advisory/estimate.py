@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advisory.reading import Situation, near_demand_rps
 from advisory.served import ServedModel
@@ -82,64 +83,86 @@ def hourly_cost_usd(parts: Sequence[Part]) -> float:
     return float(sum(part.instances * part.usd_per_hour for part in parts))
 
 
-def expected_service(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float) -> Service:
-    """Return how a fleet answers a steady demand (requests of the trained workload per second)."""
-    return Service(
-        p95_ms=1000.0 * _p95_s(model, situation, parts, demand_rps),
-        late_fraction=_tail(model, situation, parts, demand_rps, float(model.physics["slo_s"])),
-        utilization=_utilization(model, parts, demand_rps),
-    )
+class _Target(NamedTuple):
+    """The targets of one part of a fleet under a steady demand.
+
+    Attributes:
+        share: Of the requests.
+        work: Offered to one of them over its vCPU capacity.
+        vcpu: Of all of them.
+        mean_service_s: Of a request of this service.
+        wait: That a backlog adds by the end of a decision, in mean service times.
+        table: Log response tails of their number of vCPU.
+    """
+
+    share: float
+    work: float
+    vcpu: float
+    mean_service_s: float
+    wait: float
+    table: NDArray[np.float32]
 
 
-def _utilization(model: ServedModel, parts: Sequence[Part], demand_rps: float) -> float:
-    """Return work over vCPU capacity; 0 without demand, infinite without instances."""
+def _targets(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float) -> list[_Target]:
+    """Return how a demand spreads over a fleet: evenly, or by capacity under least outstanding requests."""
     physics = model.physics
-    if demand_rps <= 0.0:
-        return 0.0
-    total = sum(part.instances * _weight(model, part) for part in parts)
-    if total <= 0.0:
-        return float("inf")
-    busy = sum(part.instances * _weight(model, part) * physics["service_s"][part.kind] for part in parts)
-    vcpu = sum(part.instances * physics["vcpu"][part.kind] for part in parts)
-    return float(demand_rps / total * busy / vcpu)
+    window_s, queue_limit_s = model.task.decision_minutes * 60.0, float(physics["queue_limit_s"])
+    by_capacity = bool(physics["least_outstanding"])
+    weights = [float(physics["capacity_rps"][part.kind]) if by_capacity else 1.0 for part in parts]
+    total = sum(part.instances * weight for part, weight in zip(parts, weights, strict=True))
+    targets = []
+    for part, weight in zip(parts, weights, strict=True):
+        service_s, vcpu = float(physics["service_s"][part.kind]), float(physics["vcpu"][part.kind])
+        work = demand_rps * weight / total * service_s / vcpu
+        wait_s = min(max(0.0, work - 1.0) * window_s, queue_limit_s)
+        targets.append(
+            _Target(
+                share=part.instances * weight / total,
+                work=work,
+                vcpu=part.instances * vcpu,
+                mean_service_s=service_s * situation.work,
+                wait=wait_s / (service_s * situation.work),
+                table=model.log_tails[physics["servers"][part.kind]],
+            )
+        )
+    return targets
 
 
-def _weight(model: ServedModel, part: Part) -> float:
-    """Return a target's share of the traffic: its capacity under least outstanding requests, else 1."""
-    return float(model.physics["capacity_rps"][part.kind]) if model.physics["least_outstanding"] else 1.0
-
-
-def _p95_s(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float) -> float:
-    tails = [_tail(model, situation, parts, demand_rps, float(x)) for x in _RESPONSE_S]
-    return float(quantile_from_tail(np.array(tails), _RESPONSE_S, 0.95))
-
-
-def _tail(
-    model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float, response_s: float
-) -> float:
-    """Return the share of requests later than ``response_s``; 0 without demand, 1 without instances."""
-    physics = model.physics
-    if demand_rps <= 0.0:
-        return 0.0
-    total = sum(part.instances * _weight(model, part) for part in parts)
-    if total <= 0.0:
+def _later_than(response_s: float, targets: Sequence[_Target], count: int) -> float:
+    """Return the share of requests answered later; all of them without targets."""
+    if not targets:
         return 1.0
-    targets = max(1, round(sum(part.instances for part in parts)))
-    window_s = model.task.decision_minutes * 60.0
     late = 0.0
-    for part in parts:
-        service_s = float(physics["service_s"][part.kind])
-        rate = demand_rps * _weight(model, part) / total
-        utilization = rate * service_s / float(physics["vcpu"][part.kind])
-        table = model.log_tails[physics["servers"][part.kind]]
-        own_s = service_s * situation.work
-        if utilization <= 1.0:
-            tail = response_tail(table, targets, utilization, response_s / own_s)
+    for item in targets:
+        x = response_s / item.mean_service_s
+        if item.wait > 0.0:
+            late += item.share * overloaded_tail(item.table, count, item.work, 0.0, item.wait, x)
         else:
-            wait_s = min((utilization - 1.0) * window_s, float(physics["queue_limit_s"]))
-            tail = overloaded_tail(table, targets, utilization, 0.0, wait_s / own_s, response_s / own_s)
-        late += part.instances * _weight(model, part) / total * tail
+            late += item.share * response_tail(item.table, count, item.work, x)
     return late
+
+
+def _count(parts: Sequence[Part]) -> int:
+    return max(1, round(sum(part.instances for part in parts)))
+
+
+def expected_service(model: ServedModel, situation: Situation, parts: Sequence[Part], demand_rps: float) -> Service:
+    """Return how a fleet of at least one instance answers a steady demand.
+
+    Args:
+        model: Whose physics and latency table count.
+        situation: Whose requests are served.
+        parts: The fleet.
+        demand_rps: Requests of the trained workload per second.
+    """
+    targets, count = _targets(model, situation, parts, demand_rps), _count(parts)
+    tails = np.array([_later_than(float(x), targets, count) for x in _RESPONSE_S])
+    vcpu = sum(item.vcpu for item in targets)
+    return Service(
+        p95_ms=1000.0 * float(quantile_from_tail(tails, _RESPONSE_S, 0.95)),
+        late_fraction=_later_than(float(model.physics["slo_s"]), targets, count),
+        utilization=sum(item.work * item.vcpu for item in targets) / vcpu,
+    )
 
 
 def performance_risk(model: ServedModel, situation: Situation, parts: Sequence[Part]) -> int:
@@ -149,8 +172,10 @@ def performance_risk(model: ServedModel, situation: Situation, parts: Sequence[P
     less than half of the late budget to spare, 0 with more.
     """
     slo_s, budget = float(model.physics["slo_s"]), float(model.physics["slo_late_fraction"])
+    count, late = _count(parts), 0.0
     for risk, level in ((4, 0.5), (3, 0.9), (2, 0.99)):
-        late = _tail(model, situation, parts, near_demand_rps(situation, level), slo_s)
+        demand_rps = near_demand_rps(situation, level)
+        late = _later_than(slo_s, _targets(model, situation, parts, demand_rps), count) if demand_rps else 0.0
         if late > budget:
             return risk
     return 1 if late > _HALF_BUDGET * budget else 0

@@ -1,12 +1,12 @@
 """A clairvoyant lower bound on the bill plus penalty of any policy, and the argument why none goes below it.
 
-Take one minute with demand ``d`` (requests per second) and any fleet, however it came about. Either the minute is bad and
-costs at least its penalty, or it is good, and then
+Take one minute with demand ``d`` (requests per second) and any fleet, however it came about. Either the minute is bad
+and costs at least its penalty, or it is good, and then
 
 1. at most ``late`` (5 %) of its requests are late, and at most ``errors`` (0.1 %) are not served in the minute at all;
-2. each other request is answered in time by an instance that is in service for some part of the minute, and that part is
-   billed at no less than the cheapest price its type has had since the start of the instance's hour (spot, any zone) or
-   its list price;
+2. each other request is answered in time by an instance that is in service for some part of the minute, and that part
+   is billed at no less than the cheapest price its type has had since the start of the instance's hour (spot, any zone)
+   or its list price;
 3. an instance of type k that runs at utilisation u while it serves answers at most the share ``1 - L_k(u)`` of its
    requests in time, where ``L_k`` is the smallest late share of any number of targets (a backlog only adds to it);
 4. more than that no routing can do, so let the fleet be any non-negative mixture of fractions of instances at any
@@ -21,11 +21,12 @@ So the cost of a good minute is at least the value of the linear program
 
 over columns j = (type, utilisation), a_j = capacity x utilisation. Any feasible point of its dual
 
-    maximise  d ((1 - errors) alpha - late beta)   s.t.  a_j (alpha - L_j beta) <= p_j,  alpha <= beta,  alpha, beta >= 0
+    maximise    d ((1 - errors) alpha - late beta)
+    subject to  a_j (alpha - L_j beta) <= p_j,  alpha <= beta,  alpha, beta >= 0
 
-is a lower bound too, so it is enough to search beta on a grid and take the best alpha for each. Boot, registration, warm-up,
-drain, the 60 s minimum and whole instances only add to the bill. Refunds are not part of totals. The bound of a window is
-the sum over its minutes of the smaller of penalty and good-minute cost.
+is a lower bound too, so it is enough to search beta on a grid and take the best alpha for each. Boot, registration,
+warm-up, drain, the 60 s minimum and whole instances only add to the bill. Refunds are not part of totals. The bound of
+a window is the sum over its minutes of the smaller of penalty and good-minute cost.
 """
 
 from typing import Final

@@ -67,10 +67,10 @@ def model_card(settings: dict[str, Any], calibration: dict[str, str], validation
         "",
         "## Limits",
         "",
-        "- Trained and tested in a simulator built on AWS's documents and public measurements; nothing was checked against",
-        "  a live account.",
+        "- Trained and tested in a simulator built on AWS's documents and public measurements; nothing was checked",
+        "  against a live account.",
         "- One service, one Region, requests that need CPU; memory, network, commitments and burstable credits are not",
         "  modelled.",
-        "- Worlds unlike the ones above (see the report of your own trace) may cost more than the rule it started from.",
+        "- Worlds unlike the ones above (see the report of your own trace) may cost more than the rule it began with.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
 """The comparison: rules, constant actions, the bound and the learned policy on worlds none of them was made on.
 
 The best rule is named on validation worlds before the test worlds are played. Every constant action of the menu (each
-scaling policy x each spot share, cheapest candidate) is scored on the test worlds too, and the best of them, chosen with
-hindsight, is what the learned policy has to beat. Totals are before refunds.
+scaling policy x each spot share, cheapest candidate) is scored on the test worlds too, and the best of them, chosen
+with hindsight, is what the learned policy has to beat. Totals are before refunds.
 """
 
 from collections.abc import Callable
@@ -155,8 +155,8 @@ def compare(
     contest = Contest(test, best, ratios, learned=shipped)
     for rule in book.rules:
         say(rule.name)
-        policy = ConstantPolicy(book.action(rule.name, task))
-        contest.played[rule.name] = play(policy, test.bank, task, test.windows, detail=True)
+        constant = ConstantPolicy(book.action(rule.name, task))
+        contest.played[rule.name] = play(constant, test.bank, task, test.windows, detail=True)
         contest.kinds[rule.name] = rule.kind
     for name, policy in learned.items():
         say(name)

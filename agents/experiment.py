@@ -127,7 +127,7 @@ def run_training(
             ],
         },
     )
-    model.set_parameters(folder / BEST_FILE, device="cpu")
+    model.set_parameters(str(folder / BEST_FILE), device="cpu")
     return model, task, book, best_rule
 
 

@@ -1,6 +1,8 @@
 """From a trained model to a bundle; refuses to write a policy whose outputs differ from the trained one's."""
 
+import logging
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -53,16 +55,19 @@ def export_policy(model: PPO, task: TaskSettings, path: Path) -> None:
     """Write the policy as ONNX, without source paths, with the schema hash in its metadata."""
     module = _Exported(model).eval()
     example = torch.zeros(2, *model.observation_space.shape)  # type: ignore[misc]
-    program = torch.onnx.export(
-        module,
-        (example,),
-        input_names=["observation"],
-        output_names=["logits", "value"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
-        verbose=False,
-        dynamo=True,
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=["observation"],
+            output_names=["logits", "value"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+            dynamo=True,
+        )
     proto = program.model_proto  # type: ignore[union-attr]
     for node in proto.graph.node:
         del node.metadata_props[:]

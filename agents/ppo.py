@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ def make_model(
     if start is not None:
         logits = start_logits(settings, start, ppo.start_confidence)
         with torch.no_grad():
-            model.policy.action_net.bias.copy_(torch.as_tensor(logits, dtype=torch.float32))
+            cast(torch.nn.Linear, model.policy.action_net).bias.copy_(torch.as_tensor(logits, dtype=torch.float32))
     return model
 
 
@@ -214,6 +214,6 @@ class TrainingRun:
         for key, value in self._identity().items():
             if state[key] != value:
                 raise ValueError(f"{path}: the checkpoint was trained with another {key}; resume with the same ones")
-        model.set_parameters(self.folder / MODEL_FILE, device="cpu")
+        model.set_parameters(str(self.folder / MODEL_FILE), device="cpu")
         model.num_timesteps = int(state["num_timesteps"])
         return int(state["num_timesteps"])

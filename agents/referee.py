@@ -31,7 +31,7 @@ def trace_files(folder: Path) -> list[Path]:
     return files
 
 
-def test_scenario(
+def scored_scenario(
     trace: Trace, task: TaskSettings, *, mean_instances: float = 20.0, forecasts: Forecasts = "quantiles"
 ) -> Scenario:
     """Return the part of a trace that may be scored.
@@ -81,7 +81,7 @@ def load_scenarios(
     for path in files:
         try:
             trace = load_trace(path)
-            scenarios.append(test_scenario(trace, task, mean_instances=mean_instances))
+            scenarios.append(scored_scenario(trace, task, mean_instances=mean_instances))
         except (TraceError, ValueError) as error:
             on_broken(str(error))
             continue
@@ -104,7 +104,7 @@ def split_scenarios(task: TaskSettings, data: Path, *, on_broken: Callable[[str]
     return scenarios
 
 
-def test_worlds(scenarios: list[Scenario], task: TaskSettings, *, markets: int = DEFAULT_MARKET_SEEDS) -> Worlds:
+def worlds_for_test(scenarios: list[Scenario], task: TaskSettings, *, markets: int = DEFAULT_MARKET_SEEDS) -> Worlds:
     """Cross test scenarios with market seeds of the test range."""
     return make_worlds(scenarios, task, seeds=list(load_splits().seed_range("test")[:markets]))
 

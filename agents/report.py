@@ -118,15 +118,15 @@ def markdown(contest: Contest, content: Json) -> str:
         gap, equal = content["gap_closed"], content["bill_at_equal_bad_minutes"]
         low, high = gap["ci95"]
         lines.append(
-            f"Gap closed from the best rule to the bound: **{gap['value']:.3f}** (95 % interval {low:.3f} to {high:.3f}), "
-            f"cheaper than the rule on {gap['wins']} of {gap['of']} traces."
+            f"Gap closed from the best rule to the bound: **{gap['value']:.3f}** "
+            f"(95 % interval {low:.3f} to {high:.3f}), cheaper than the rule on {gap['wins']} of {gap['of']} traces."
         )
         if equal["value"] is None:
             lines.append("The best rule reaches the learned policy's bad minutes at no target utilisation tried.\n")
         else:
             lines.append(
-                f"Bill at no more bad minutes than the learned policy's: {100 * equal['value']:.1f} % below the best rule's "
-                f"(95 % interval {100 * equal['ci95'][0]:.1f} to {100 * equal['ci95'][1]:.1f} %).\n"
+                f"Bill at no more bad minutes than the learned policy's: {100 * equal['value']:.1f} % below the best "
+                f"rule's (95 % interval {100 * equal['ci95'][0]:.1f} to {100 * equal['ci95'][1]:.1f} %).\n"
             )
     lines.append("| policy | kind | total | bill | penalty | bad minutes |\n| --- | --- | --- | --- | --- | --- |")
     for name, kind, total, bill, penalty, bad in table_rows(contest):
@@ -134,7 +134,7 @@ def markdown(contest: Contest, content: Json) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("\n## By trace\n")
     shown = contest.names("rl", "rule", "aws")
-    for index, scenario in enumerate(contest.worlds.scenarios):
+    for scenario in contest.worlds.scenarios:
         reference = content["reference"][scenario.name]
         lines.append(f"### {scenario.name} ({scenario.kind})\n")
         lines.append(

@@ -40,8 +40,12 @@ class Windows:
 
     def repeat(self, times: int) -> "Windows":
         """Return every window ``times`` times over, block by block."""
-        tiled = (np.tile(item, times) for item in (self.worlds, self.starts, self.ends, self.seeds))
-        return Windows(*tiled)
+        return Windows(
+            np.tile(self.worlds, times),
+            np.tile(self.starts, times),
+            np.tile(self.ends, times),
+            np.tile(self.seeds, times),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """``fleetgym/AWSInfrastructure-v0``: one EC2 fleet behind a load balancer as a Gymnasium environment."""
 
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -32,7 +32,7 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         render_mode: ``ansi`` or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (Gymnasium declares it so)
 
     def __init__(
         self, settings: EnvSettings | None = None, *, bank: Bank | None = None, render_mode: str | None = None
@@ -43,7 +43,7 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         self.render_mode = render_mode
         self.episodes = Episodes(self.settings, 1, bank=bank)
         self.action_space = action_space(self.settings.task)
-        self.observation_space = self.episodes.codec.space
+        self.observation_space = cast(gymnasium.Space[Observation], self.episodes.codec.space)
         self._seeded = False
         self._first = np.zeros(1, np.int64)
 
@@ -79,7 +79,7 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         info |= {name: int(outcome[name][0]) for name in _COUNTS}
         return self.episodes.observe()[0], float(rewards[0]), False, bool(self.episodes.truncated[0]), info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """Return the fleet as text in ``ansi`` mode."""
         if self.render_mode is None:
             return None

@@ -1,4 +1,4 @@
-"""The same batch of fleets as a stable-baselines3 ``VecEnv``; Python touches single environments only at episode ends."""
+"""The batch of fleets as a stable-baselines3 ``VecEnv``; Python touches single fleets only at episode ends."""
 
 from collections.abc import Sequence
 from typing import Any

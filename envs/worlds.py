@@ -43,7 +43,7 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
         if name not in allowed:
             known = ", ".join(allowed)
             raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
-    sources = [*patterns, *(load_named_workload(name) for name in source.models)]
+    sources: list[str | WorkloadModel] = [*patterns, *(load_named_workload(name) for name in source.models)]
     for position, item in enumerate(sources):
         for draw in range(source.scenarios_per_source):
             seed = seeds[source.first_seed + position * source.scenarios_per_source + draw]

@@ -1,5 +1,6 @@
 """What every command shares: configuration files and overrides, one clear line for an error, a progress bar."""
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,29 @@ Model = TypeVar("Model", bound=BaseModel)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file; only what differs from defaults.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted keys; repeatable.")]
+
+
+_ROOT = Path(__file__).resolve().parent.parent
+_FLOORS = ("telemetry", "forecasting", "simulators", "envs", "agents", "advisory")
+
+
+def refuse_foreign_packages() -> None:
+    """Stop with one clear line if another installed package of the same name hides one of this project's.
+
+    Raises:
+        SystemExit: Status 1, with the package and where it was found.
+    """
+    for name in _FLOORS:
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+        if origin is None or origin.parent.parent != _ROOT:
+            raise SystemExit(
+                f"the package {name!r} is found at {origin}, not in {_ROOT}: another package of that name hides it; "
+                "run FleetGym in an environment of its own"
+            )
+
+
+refuse_foreign_packages()
 
 
 class UsageError(ValueError):

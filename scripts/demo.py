@@ -147,7 +147,7 @@ def _train(settings: DemoSettings, trace: Path | None, rules: Path, run: Path, b
 
 def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: Path) -> None:
     from agents.bundle import LearnedPolicy, load_bundle
-    from agents.referee import generated_test_scenarios, load_scenarios, test_worlds, validation_worlds
+    from agents.referee import generated_test_scenarios, load_scenarios, worlds_for_test, validation_worlds
     from agents.scoring import score
 
     loaded = load_bundle(bundle)
@@ -162,7 +162,7 @@ def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: P
         scenarios = load_scenarios([trace], loaded.task, on_broken=refuse)
     score(
         loaded,
-        test_worlds(scenarios, loaded.task, markets=settings.markets),
+        worlds_for_test(scenarios, loaded.task, markets=settings.markets),
         validation_worlds(loaded.task, train.env.source),
         report,
         learned={"ppo": LearnedPolicy(loaded.policy_onnx, loaded.task)},
@@ -179,7 +179,7 @@ def _ask_service(bundle: Path) -> dict[str, Any]:
     command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--bundle", str(bundle), "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        return ask_example(port, timeout_s=60.0)
+        return dict(ask_example(port, timeout_s=60.0))
     finally:
         server.terminate()
         server.wait(timeout=10)

@@ -31,7 +31,7 @@ def evaluate(
 
     with clear_errors("evaluate"):
         from agents.bundle import LearnedPolicy, load_bundle
-        from agents.referee import load_scenarios, split_scenarios, test_worlds, trace_files, validation_worlds
+        from agents.referee import load_scenarios, split_scenarios, worlds_for_test, trace_files, validation_worlds
         from agents.scoring import score
 
         loaded = load_bundle(bundle)
@@ -54,7 +54,7 @@ def evaluate(
             learned[policy] = _load_policy(policy)
         headline = score(
             loaded,
-            test_worlds(scenarios, loaded.task, markets=markets),
+            worlds_for_test(scenarios, loaded.task, markets=markets),
             validation_worlds(loaded.task, _validation_source(loaded.manifest)),
             out,
             learned=learned,

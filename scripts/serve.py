@@ -10,13 +10,15 @@ from scripts.command import clear_errors
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address, not listening yet.
+    """Return a TCP socket bound to an address, not listening yet.
+
+    The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
 
     Raises:
         OSError: The address is taken or not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

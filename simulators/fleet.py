@@ -57,7 +57,7 @@ def reclaim(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int
         if fleet.market[slot] != SPOT or fleet.off_s[slot] != FOREVER:
             continue
         share = bank.reclaim[world.market, row, fleet.type[slot] * ZONES + fleet.zone[slot]] / 255.0
-        key = (np.int64(fleet.slot_serial[slot]) << 24) + tick
+        key = (int(fleet.slot_serial[slot]) << 24) + tick
         if share > 0.0 and uniform(fleet.seed, RECLAIM, key) < share:
             fleet.off_s[slot] = tick * TICK_S + int(TICK_S * uniform(fleet.seed, NOTICE, key))
             fleet.grace_s[slot] = physics.notice_s
@@ -93,7 +93,7 @@ def _cheapest_on_demand(physics: Record, spec: int) -> int:
 def _pool_refuses(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int, pool: int) -> bool:
     state = bank.pool_state[world.market, market_tick(bank, world, tick), pool]
     if state == TIGHT:
-        key = np.int64(tick) * 4096 + pool
+        key = int(tick) * 4096 + pool
         return uniform(fleet.seed, LAUNCH, key) < physics.tight_failure_probability
     return state == DRY
 

@@ -118,9 +118,7 @@ def _set_desired(fleet: Record, physics: Record, outcome: Record, value: int) ->
 
 
 @compiled_in_place
-def _census(
-    fleet: Record, physics: Record, tick: int, zone_active: NDArray[np.int64]
-) -> tuple[int, int, int, float]:
+def _census(fleet: Record, physics: Record, tick: int, zone_active: NDArray[np.int64]) -> tuple[int, int, int, float]:
     """Count the active instances: (all, on demand, in service and warm, dependable capacity); fills ``zone_active``."""
     zone_active[:] = 0
     active, on_demand, warm = 0, 0, 0

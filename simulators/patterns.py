@@ -21,7 +21,7 @@ def _noise(minutes: int, rng: np.random.Generator, sigma: float, persistence: fl
     for minute in range(minutes):
         value = persistence * value + shocks[minute]
         path[minute] = value
-    return np.exp(sigma * path)
+    return np.asarray(np.exp(sigma * path))
 
 
 def _daily(minutes: int, amplitude: float, peak_minute: float) -> NDArray[np.float64]:
@@ -52,7 +52,7 @@ def diurnal(minutes: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """A daily swing, weaker at weekends, with persistent noise."""
     base = _daily(minutes, rng.uniform(0.4, 0.8), rng.uniform(0, _DAY))
     weekend = np.where(np.arange(minutes) // _DAY % 7 >= 5, rng.uniform(0.6, 0.9), 1.0)
-    return base * weekend * _noise(minutes, rng, 0.10, 0.98)
+    return np.asarray(base * weekend * _noise(minutes, rng, 0.10, 0.98))
 
 
 def bursty(minutes: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -114,4 +114,4 @@ def draw_pattern(name: str, *, days: int, seed: int) -> NDArray[np.float64]:
         raise ValueError(f"a pattern needs at least 1 day, got {days}")
     rng = np.random.default_rng([seed, sorted(PATTERNS).index(name)])
     path = PATTERNS[name](days * _DAY, rng)
-    return path / path.mean()
+    return np.asarray(path / path.mean())

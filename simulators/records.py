@@ -165,7 +165,8 @@ TELEMETRY: Final = np.dtype(
 
 Metrics are those of the last visible minute (``metric_delay_ticks`` behind). ``demand_mean_rps`` averages the last 5,
 15 and 60 visible minutes. ``capacity_rps`` sums the instances in service; ``dependable_rps`` is what one target can
-be counted on for (the weakest one's capacity under round robin). Counts are instances; shares 0..1; unused candidates are NaN.
+be counted on for (the weakest one's capacity under round robin). Counts are instances; shares 0..1; unused candidates
+are NaN.
 """
 
 POLICY: Final = np.dtype(

@@ -8,6 +8,7 @@ steps; bursts are runs of fast residuals beyond four robust standard deviations,
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class WorkloadModel:
 def _five_minute_log(demand_rps: NDArray[np.float64]) -> NDArray[np.float64]:
     steps = len(demand_rps) // _STEP_MINUTES
     means = demand_rps[: steps * _STEP_MINUTES].reshape(steps, _STEP_MINUTES).mean(axis=1)
-    return np.log(means / means.mean() + 0.02)
+    return np.asarray(np.log(means / means.mean() + 0.02))
 
 
 def _lag_one(values: NDArray[np.float64]) -> float:
@@ -155,7 +156,7 @@ def sample_workload(model: WorkloadModel, *, days: int, seed: int) -> NDArray[np
         log_demand[start : start + length] += height
     per_minute = np.repeat(np.exp(log_demand), _STEP_MINUTES)
     per_minute *= np.exp(_MINUTE_SIGMA * rng.standard_normal(len(per_minute)))
-    return per_minute / per_minute.mean()
+    return np.asarray(per_minute / per_minute.mean())
 
 
 def save_workload(model: WorkloadModel, path: Path) -> None:
@@ -170,9 +171,10 @@ def load_workload(path: Path) -> WorkloadModel:
         ValueError: The file is not a workload model, with its path and the missing or unknown key.
     """
     try:
-        data = json.loads(path.read_text())
-        model = WorkloadModel(**{key: tuple(v) if isinstance(v, list) else v for key, v in data.items()})
-    except (TypeError, json.JSONDecodeError) as error:
+        data: Any = json.loads(path.read_text())
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        model = WorkloadModel(**fields)
+    except (TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a workload model: {error}") from error
     if len(model.profile) != _HOURS_PER_WEEK:
         raise ValueError(f"{path}: profile has {len(model.profile)} values, expected {_HOURS_PER_WEEK}")

@@ -82,7 +82,7 @@ def build_bank(
         pool_state=np.stack([market.pool_state for market in markets]),
         reclaim=reclaim,
         candidate_spot_usd_per_hour=_candidate_prices(prices, catalogue),
-        reclaim_any=reclaim.any(axis=2).astype(np.uint8),
+        reclaim_any=np.asarray(reclaim.any(axis=2), np.uint8),
         log_tails=log_tails,
         late_log_tails=_threshold_tables(physics, log_tails, "slo_s"),
         timeout_log_tails=_threshold_tables(physics, log_tails, "timeout_s"),

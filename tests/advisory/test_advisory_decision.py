@@ -130,7 +130,16 @@ def test_more_demand_never_means_fewer_instances_by_the_same_rule(
     assert many >= few
 
 
-names = ["m6i.large", "m7i.large", "m7g.large", "m8g.large", "c7g.large", "c7g.xlarge", "x86-large-mix", "arm-large-mix"]
+names = [
+    "m6i.large",
+    "m7i.large",
+    "m7g.large",
+    "m8g.large",
+    "c7g.large",
+    "c7g.xlarge",
+    "x86-large-mix",
+    "arm-large-mix",
+]
 ranges = st.tuples(st.integers(1, 99), st.integers(1, 99)).map(sorted)
 limits = st.fixed_dictionaries(
     {},

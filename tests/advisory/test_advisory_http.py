@@ -336,7 +336,9 @@ def rewritten(bundle: Path, out: Path, name: str, content: bytes) -> Path:
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-anything = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
+anything = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
 places = st.sampled_from(
     ["demand", "fleet", "metrics", "market", "constraints", "telemetry", *[path for path, _ in WRONG_FIELDS]]
 )

@@ -83,7 +83,9 @@ def test_a_port_in_use_is_one_clear_line_and_exit_1(bundle_path: Path) -> None:
         port = taken.getsockname()[1]
         result = serve_command("--bundle", str(bundle_path), "--port", str(port))
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines() == [f"serve: cannot listen on 127.0.0.1 port {port}: Address already in use"]
+    assert result.stderr.strip().splitlines() == [
+        f"serve: cannot listen on 127.0.0.1 port {port}: Address already in use"
+    ]
 
 
 def test_a_bundle_that_is_not_there_is_one_clear_line_and_exit_2(tmp_path: Path) -> None:

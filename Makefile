@@ -1,0 +1,48 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint bench clean
+
+help:
+	@echo "make demo [TRACE=file]  install, then calibrate, train, compare, export and ask the service (runs/demo/)"
+	@echo "make test               install what tests need, run them all"
+	@echo "make check              formatting, types, layers and the quick tests"
+	@echo "make bench              measure speed (benchmarks/)"
+	@echo "make clean              remove what make made"
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing (about two minutes) ..."
+	$(PIP_INSTALL) torch
+	$(PIP_INSTALL) --editable '.[serve,train]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP_INSTALL) --editable '.[serve,train,dev]'
+	@touch $@
+
+demo: .venv/installed
+	@$(BIN)/python scripts/demo.py --out $(DEMO) $(if $(TRACE),--trace '$(TRACE)')
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+check: lint
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+
+bench: .venv/installed
+	$(BIN)/python scripts/benchmark.py --out runs/benchmark.json
+
+clean:
+	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,180 @@
+"""How fast the environment steps and PPO learns, and how fast they could: measured in one process, one after another."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import SyncVectorEnv
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from agents.ppo import PPOSettings, make_model
+from envs.core import InfrastructureEnv
+from envs.observation import schema_hash
+from envs.sb3 import InfrastructureVecEnv
+from envs.settings import EnvSettings
+from envs.vector import InfrastructureVectorEnv
+from envs.worlds import make_bank
+from simulators.records import OUTCOME
+
+_COUNTED = ("launches", "interruptions", "type_changes", "retried_requests", "launch_failures", "bad_minutes")
+
+
+def action_mix(settings: EnvSettings, envs: int, steps: int) -> NDArray[np.int64]:
+    """Return the fixed mix of actions, [steps, envs, 4]: mostly "carry on", some of everything.
+
+    One decision in ten changes the size by up to two, one in a hundred the policy and the spot share, one in five
+    hundred the candidate; the others repeat the fleet's last choice.
+    """
+    task = settings.task
+    rng = np.random.default_rng(20_260_720)
+    actions = np.empty((steps, envs, 4), np.int64)
+    policy = rng.integers(1, len(task.menu), envs)
+    spot = rng.integers(0, task.num_spot_levels, envs)
+    for step in range(steps):
+        actions[step] = np.stack([np.full(envs, 19), np.zeros(envs, np.int64), spot, policy], axis=1)
+        sized = rng.random(envs) < 0.1
+        actions[step, sized, 0] += rng.integers(-2, 3, int(sized.sum()))
+        changed = rng.random(envs) < 0.01
+        policy[changed] = rng.integers(1, len(task.menu), int(changed.sum()))
+        spot[changed] = rng.integers(0, task.num_spot_levels, int(changed.sum()))
+        retyped = rng.random(envs) < 0.002
+        actions[step, retyped, 1] = rng.integers(1, len(task.candidates) + 1, int(retyped.sum()))
+    return actions
+
+
+def vector_speed(settings: EnvSettings, envs: int, steps: int) -> dict[str, Any]:
+    """Step the native vector environment on one thread; observations and rewards included."""
+    env = InfrastructureVectorEnv(envs, settings, stagger=True)
+    env.reset(seed=0)
+    actions = action_mix(settings, envs, steps + 50)
+    for step in range(50):
+        env.step(actions[step])
+    counted = np.zeros(1, OUTCOME)
+    began = time.perf_counter()
+    for step in range(50, steps + 50):
+        env.step(actions[step])
+        for name in _COUNTED:
+            counted[name] += env.episodes.fleets.outcomes[name].sum()
+    seconds = time.perf_counter() - began
+    events = {name: float(counted[name][0]) for name in _COUNTED}
+    return {
+        "env_steps_per_second_per_core": envs * steps / seconds,
+        "vector_envs": envs,
+        "steps_measured": envs * steps,
+        "ticks_per_step": settings.task.decision_minutes,
+        "events": events,
+        "bytes_per_fleet": int(env.episodes.fleets.state.dtype.itemsize),
+        "config_hash": schema_hash(settings.task),
+    }
+
+
+def single_speed(settings: EnvSettings, steps: int) -> float:
+    """Step ``gymnasium.make`` of the environment; return steps per second."""
+    env = gymnasium.make("fleetgym/AWSInfrastructure-v0", settings=settings)
+    actions = action_mix(settings, 1, steps)[:, 0]
+    env.reset(seed=0)
+    env.step(actions[0])
+    began = time.perf_counter()
+    for action in actions:
+        if env.step(action)[3]:
+            env.reset()
+    return steps / (time.perf_counter() - began)
+
+
+class FreeVecEnv(VecEnv):
+    """An environment that costs nothing: the same spaces, constant observations, no reward, no episode end."""
+
+    def __init__(self, like: VecEnv) -> None:
+        self.render_mode = None
+        super().__init__(like.num_envs, like.observation_space, like.action_space)
+        self._observation = np.zeros((like.num_envs, *(like.observation_space.shape or ())), np.float32)
+        self._reward = np.zeros(like.num_envs, np.float32)
+        self._done = np.zeros(like.num_envs, np.bool_)
+        self._infos: list[dict[str, Any]] = [{} for _ in range(like.num_envs)]
+
+    def reset(self) -> VecEnvObs:
+        """Return the constant observation."""
+        return self._observation
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Take no notice of the actions."""
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return constants."""
+        return self._observation, self._reward, self._done, self._infos
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of this object once per environment."""
+        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refuse."""
+        raise ValueError(f"cannot set {attr_name!r}")
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Refuse."""
+        raise ValueError(f"cannot call {method_name!r}")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """Say that nothing is wrapped."""
+        return [False for _ in self._get_indices(indices)]
+
+
+def _learning_speed(model: PPO, rollouts: int) -> float:
+    per_rollout = model.n_steps * model.n_envs
+    model.learn(per_rollout)
+    began = time.perf_counter()
+    model.learn(rollouts * per_rollout)
+    return rollouts * per_rollout / (time.perf_counter() - began)
+
+
+def ppo_speed(settings: EnvSettings, ppo: PPOSettings, rollouts: int) -> dict[str, float]:
+    """Train on our environment and on one that costs nothing, in turn; return decisions per second of each."""
+    bank = make_bank(settings.source, settings.task)
+    model = make_model(settings, ppo, bank=bank, start=None, seed=0)
+    ceiling = make_model(settings, ppo, bank=bank, start=None, seed=0)
+    ceiling.set_env(FreeVecEnv(InfrastructureVecEnv(settings, ppo.n_envs, bank=bank)))
+    ours, free = [], []
+    for _ in range(2):
+        ours.append(_learning_speed(model, rollouts))
+        free.append(_learning_speed(ceiling, rollouts))
+    return {
+        "ppo_steps_per_second": float(np.mean(ours)),
+        "ppo_ceiling_steps_per_second": float(np.mean(free)),
+        "ppo_share_of_ceiling": float(np.mean(ours) / np.mean(free)),
+    }
+
+
+def default_ppo_speed(settings: EnvSettings, steps: int) -> float:
+    """Train stable-baselines3's default PPO on eight environments in a DummyVecEnv; return decisions per second."""
+    bank = make_bank(settings.source, settings.task)
+
+    def make() -> InfrastructureEnv:
+        return InfrastructureEnv(settings, bank=bank)
+
+    factories: list[Callable[[], InfrastructureEnv]] = [make] * 8
+    model = PPO("MlpPolicy", DummyVecEnv(list(factories)), device="cpu", seed=0)  # type: ignore[arg-type]
+    model.learn(1)
+    began = time.perf_counter()
+    model.learn(steps)
+    return float(model.num_timesteps / (time.perf_counter() - began))
+
+
+def cartpole_speed(envs: int, steps: int) -> float:
+    """Step Gymnasium's SyncVectorEnv of CartPole; return environment steps per second."""
+    env = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1") for _ in range(envs)])
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(steps)]
+    began = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return envs * steps / (time.perf_counter() - began)

@@ -1,0 +1,78 @@
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agents.experiment import TrainSettings, export_run, run_training
+from agents.ppo import PPOSettings
+from agents.rules import RuleBook, load_rules
+from envs.settings import EnvSettings, TaskSettings, WorldSource
+from envs.worlds import make_bank
+from simulators.bank import Bank
+
+SOURCE = WorldSource(patterns=("bursty", "diurnal"), days=2, scenarios_per_source=1, markets=2, mean_instances=6)
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Silence what torch's exporter says about its own code."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        yield
+    logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def book() -> RuleBook:
+    return load_rules()
+
+
+@pytest.fixture(scope="session")
+def task(book: RuleBook) -> TaskSettings:
+    return book.task(TaskSettings())
+
+
+@pytest.fixture(scope="session")
+def settings(task: TaskSettings) -> EnvSettings:
+    return EnvSettings(task=task, source=SOURCE)
+
+
+@pytest.fixture(scope="session")
+def bank(settings: EnvSettings) -> Bank:
+    return make_bank(settings.source, settings.task)
+
+
+@pytest.fixture(scope="session")
+def tiny_ppo() -> PPOSettings:
+    """A few hundred decisions."""
+    return PPOSettings(n_timesteps=512, n_envs=8, n_steps=16, batch_size=64, n_epochs=2, hidden=16)
+
+
+@pytest.fixture(scope="session")
+def train_settings(tiny_ppo: PPOSettings) -> TrainSettings:
+    return TrainSettings(
+        env=EnvSettings(source=SOURCE), ppo=tiny_ppo, validation_windows=2, validation_days=1, validate_every=2
+    )
+
+
+@pytest.fixture(scope="session")
+def run_folder(train_settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished, very short training run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run_training(train_settings, folder, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of that run; tests that change a bundle copy it first."""
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    with exporting():
+        export_run(run_folder, folder)
+    return folder

@@ -1,0 +1,321 @@
+"""The clairvoyant bound: equal to its linear program, and below everything that anyone can play, minute by minute."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from reference.small_worlds import small_bank
+from reference.tiny_worlds import OneFleet, tiny_bank
+from scipy.optimize import linprog
+
+from agents import bound
+from agents.bound import GoodMinute, bound_per_tick, bound_usd, late_share, lowest_prices, used_types
+from agents.policies import ConstantPolicy, Policy
+from agents.rollout import Windows, play
+from agents.rules import RuleBook
+from envs.action import encode_action
+from envs.settings import TaskSettings
+from simulators.bank import Bank
+from simulators.fleets import FleetBatch
+from simulators.latency import response_tail
+from simulators.menu import ScalingPolicy
+
+HOURS = 6
+
+
+def windows_of(bank: Bank, count: int, seed: int, *, minutes: int = 60 * HOURS) -> Windows:
+    """Random stretches; worlds in turn, so that every physics, market and demand takes part."""
+    rng = np.random.default_rng(seed)
+    worlds = np.resize(rng.permutation(len(bank.worlds)), count)
+    starts = rng.integers(1440, 4320 - minutes, count)
+    return Windows(worlds, starts, starts + minutes, rng.integers(0, 2**62, count).astype(np.uint64))
+
+
+def bounds(bank: Bank, windows: Windows) -> np.ndarray:
+    """[B, ticks] bound of every minute."""
+    programs: bound.Programs = {}
+    return np.stack(
+        [
+            bound_per_tick(bank, int(world), int(start), int(end), programs)
+            for world, start, end in zip(windows.worlds, windows.starts, windows.ends, strict=True)
+        ]
+    )
+
+
+def costs(policy: Policy, bank: Bank, task: TaskSettings, windows: Windows) -> np.ndarray:
+    """[B, decisions] bill before refunds, and penalty."""
+    seen: list[np.ndarray] = []
+
+    def watch(fleets: FleetBatch) -> None:
+        outcome = fleets.outcomes
+        seen.append(outcome["on_demand_usd"] + outcome["spot_usd"] + outcome["slo_penalty_usd"])
+
+    play(policy, bank, task, windows, watch=watch)
+    return np.stack(seen, axis=1)
+
+
+def assert_above(cost: np.ndarray, lowest: np.ndarray) -> None:
+    lowest = lowest.reshape(*cost.shape, -1).sum(axis=2)
+    below = cost < lowest * (1 - 1e-9) - 1e-12
+    assert not below.any(), f"{int(below.sum())} of {below.size} below the bound, the worst by {(lowest - cost).max()}"
+
+
+class Restless:
+    """Any action at any time; some fleets change often, some hardly ever."""
+
+    def __init__(self, task: TaskSettings, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._sizes = (39, len(task.candidates) + 1, task.num_spot_levels, len(task.menu))
+        self._kept: np.ndarray | None = None
+
+    def act(self, readings: np.ndarray) -> np.ndarray:
+        count = len(readings)
+        fresh = np.column_stack([self._rng.integers(0, size, count) for size in self._sizes])
+        if self._kept is None:
+            self._kept = fresh
+        change = self._rng.random(count) < np.linspace(0.02, 0.6, count)
+        self._kept = np.where(change[:, None], fresh, self._kept)
+        actions = self._kept.copy()
+        actions[~change, 0] = 19
+        return actions
+
+
+@pytest.fixture(scope="module")
+def hard_bank() -> Bank:
+    """Calm and hot markets, flat and traffic penalties, both routings, heavy work, gaps, silence, retries."""
+    return small_bank()
+
+
+@pytest.fixture(scope="module")
+def minutely(task: TaskSettings) -> TaskSettings:
+    return task.model_copy(update={"decision_minutes": 1})
+
+
+def program_optimum(good: GoodMinute, shares: list[np.ndarray], prices: np.ndarray, errors: float, late: float) -> float:
+    """The primal program of the module's text, for one request per second."""
+    fractions = bound._UTILIZATIONS
+    capacity = np.concatenate([one * fractions for one in good._capacity])
+    price = np.repeat(prices, len(fractions))
+    tails = np.concatenate(shares)
+    result = linprog(
+        np.append(price, 0.0),
+        A_ub=np.array([np.append(-capacity, -1.0), np.append(capacity * tails, 1.0)]),
+        b_ub=np.array([-(1 - errors), late]),
+        method="highs",
+    )
+    assert result.status == 0
+    return float(result.fun)
+
+
+@pytest.mark.parametrize("physics_index", [0, 1, 3])
+def test_a_good_minute_costs_what_the_linear_program_says(hard_bank: Bank, physics_index: int) -> None:
+    physics, tails = hard_bank.physics[physics_index], hard_bank.log_tails[physics_index]
+    rng = np.random.default_rng(physics_index)
+    listed = physics["on_demand_usd_per_s"][used_types(physics)].astype(np.float64)
+    for scale in (1.0, 1.7):
+        good = GoodMinute(tails, physics, scale)
+        shares = [late_share(tails, physics, kind, scale) for kind in used_types(physics)]
+        prices = listed * rng.uniform(0.1, 1.0, (8, len(listed)))
+        found = good.usd_per_request(prices)
+        for row in range(len(prices)):
+            errors, late = float(physics["slo_error_fraction"]), float(physics["slo_late_fraction"])
+            optimum = program_optimum(good, shares, prices[row], errors, late)
+            assert found[row] <= optimum * (1 + 1e-9)
+            assert found[row] >= 0.99 * optimum
+
+
+def test_no_instance_answers_more_in_time_than_the_bound_allows(hard_bank: Bank) -> None:
+    physics, tails = hard_bank.physics[2], hard_bank.log_tails[2]
+    rng = np.random.default_rng(0)
+    for kind in used_types(physics):
+        shares = late_share(tails, physics, kind, 1.3)
+        assert (np.diff(shares) >= 0).all()
+        service = float(physics["service_s"][kind]) * 1.3
+        for utilization in rng.uniform(0.02, 0.99, 40):
+            below = np.searchsorted(bound._UTILIZATIONS, utilization) - 1
+            for targets in (1, 3, 7, 20, 99):
+                tail = response_tail(tails[physics["servers"][kind]], targets, utilization, 0.25 / service)
+                assert shares[below] <= tail + 1e-12
+
+
+def test_no_random_policy_is_below_the_bound_in_any_minute(hard_bank: Bank, minutely: TaskSettings) -> None:
+    windows = windows_of(hard_bank, 120, seed=1)
+    cost = costs(Restless(minutely, seed=2), hard_bank, minutely, windows)
+    lowest = bounds(hard_bank, windows)
+    assert_above(cost, lowest)
+    assert (lowest > 0).mean() > 0.9
+
+
+def test_no_rule_is_below_the_bound_in_any_minute(hard_bank: Bank, minutely: TaskSettings, book: RuleBook) -> None:
+    windows = windows_of(hard_bank, 60, seed=3)
+    lowest = bounds(hard_bank, windows)
+    for rule in book.rules:
+        cost = costs(ConstantPolicy(book.action(rule.name, minutely)), hard_bank, minutely, windows)
+        assert_above(cost, lowest)
+
+
+@pytest.mark.parametrize("scale", [-19, 0, 19])
+@pytest.mark.parametrize("spot_percent", [0, 100])
+def test_no_fixed_fleet_is_below_the_bound(
+    hard_bank: Bank, minutely: TaskSettings, book: RuleBook, scale: int, spot_percent: int
+) -> None:
+    """One instance that never serves in time, the best of sizes, and far too many; every candidate."""
+    static = book.index("static")
+    windows = windows_of(hard_bank, 64, seed=4)
+    lowest = bounds(hard_bank, windows)
+    for candidate in (1, 4, 8):
+        action = encode_action(minutely, scale=scale, candidate=candidate, spot_percent=spot_percent, policy=static)
+        assert_above(costs(ConstantPolicy(action), hard_bank, minutely, windows), lowest)
+
+
+def random_menu(count: int, seed: int) -> tuple[ScalingPolicy, ...]:
+    rng = np.random.default_rng(seed)
+    kinds = ("static", "target_tracking_cpu", "target_tracking_requests", "forecast", "forecast")
+    return tuple(
+        ScalingPolicy.model_validate(
+            {
+                "name": str(number),
+                "kind": kinds[number % len(kinds)],
+                "target_utilization": rng.uniform(0.4, 0.97),
+                "out_points": int(rng.integers(1, 5)),
+                "in_points": int(rng.integers(1, 16)),
+                "low_ratio": rng.uniform(0.5, 0.95),
+                "quantile": rng.uniform(0, 3),
+                "lead": int(rng.integers(0, 7)),
+                "hold_minutes": int(rng.integers(0, 40)),
+                "spot_margin": rng.uniform(0, 0.3),
+                "mean_demand_ratio": rng.uniform(0.3, 3.0),
+            }
+        )
+        for number in range(count)
+    )
+
+
+def test_a_search_over_policies_finds_none_below_the_bound(hard_bank: Bank, task: TaskSettings) -> None:
+    """300 settings x 6 windows, all of the bank's tapes knowing the future as perfect forecasts."""
+    menu, rng = random_menu(300, seed=5), np.random.default_rng(6)
+    task = task.model_copy(update={"menu": menu})
+    actions = np.column_stack(
+        [
+            rng.integers(17, 22, len(menu)),
+            rng.integers(1, 9, len(menu)),
+            rng.choice([0, 5, 10, 10, 10], len(menu)),
+            np.arange(len(menu)),
+        ]
+    )
+    windows = windows_of(hard_bank, 6, seed=7)
+    lowest = bounds(hard_bank, windows)
+    cost = costs(
+        ConstantPolicy(np.repeat(actions, len(windows), axis=0)), hard_bank, task, windows.repeat(len(menu))
+    )
+    assert_above(cost, np.tile(lowest, (len(menu), 1)))
+    best = cost.reshape(len(menu), len(windows), -1).sum(axis=2).min(axis=0) / lowest.sum(axis=1)
+    assert best.min() < 3.0, "the search should come near enough to be a test"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_no_policy_is_below_the_bound_on_many_windows(hard_bank: Bank, minutely: TaskSettings, seed: int) -> None:
+    windows = windows_of(hard_bank, 240, seed=100 + seed)
+    lowest = bounds(hard_bank, windows)
+    assert_above(costs(Restless(minutely, seed), hard_bank, minutely, windows), lowest)
+    menu = random_menu(240, seed=200 + seed)
+    tuned = minutely.model_copy(update={"menu": menu})
+    rng = np.random.default_rng(seed)
+    actions = np.column_stack([np.full(240, 19), rng.integers(1, 9, 240), rng.integers(0, 11, 240), np.arange(240)])
+    assert_above(costs(ConstantPolicy(actions), hard_bank, tuned, windows), lowest)
+
+
+def test_a_bound_that_may_not_pay_the_penalty_is_beaten(hard_bank: Bank, minutely: TaskSettings, book: RuleBook) -> None:
+    physics = hard_bank.physics.copy()
+    physics["penalty_multiple"] = 1e6
+    windows = windows_of(hard_bank, 60, seed=8)
+    too_strict = bounds(hard_bank._replace(physics=physics), windows)
+    action = encode_action(
+        minutely, scale=-19, candidate=1, spot_percent=100, policy=book.index("static")
+    )
+    cost = costs(ConstantPolicy(action), hard_bank, minutely, windows)
+    assert (cost < too_strict).sum() > 100
+    assert_above(cost, bounds(hard_bank, windows))
+
+
+def price_of_this_hour(bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int) -> np.ndarray:
+    """The planted fault: an instance is taken to pay the price of the current market hour."""
+    kinds = used_types(physics)
+    hours = np.arange(first_tick // 60, (last_tick - 1) // 60 + 1)
+    pools = bank.spot_usd_per_s[0, hours].astype(np.float64).reshape(len(hours), -1, 3).min(axis=2)
+    return np.minimum(pools[:, kinds], physics["on_demand_usd_per_s"][kinds])
+
+
+def fleet_of_a_cheap_hour() -> tuple[Bank, np.ndarray]:
+    """Five spot c7g.xlarge launched half an hour before the price rises tenfold; the cost of the half hour after."""
+    bank = tiny_bank(np.full(180, 330.0), spot_usd_per_hour=[0.012, 0.12, 0.12])
+    fleet = OneFleet(bank, tick=30, empty=True)
+    fleet.step(1, spec=5, spot=1.0, scale=5)
+    fleet.step(29)
+    minutes = [fleet.step(1) for _ in range(25)]
+    assert sum(int(minute["bad_minutes"]) for minute in minutes) == 0
+    return bank, np.array([minute["on_demand_usd"] + minute["spot_usd"] for minute in minutes])
+
+
+def test_prices_hold_for_an_hour_of_the_instance_not_of_the_market() -> None:
+    bank, cost = fleet_of_a_cheap_hour()
+    lowest = bound_per_tick(bank, 0, 60, 85)
+    assert_above(cost[None], lowest[None])
+    assert cost.sum() < 2.0 * lowest.sum()
+
+
+def test_a_bound_without_the_hour_before_is_beaten(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, cost = fleet_of_a_cheap_hour()
+    monkeypatch.setattr(bound, "lowest_prices", price_of_this_hour)
+    too_high = bound_per_tick(bank, 0, 60, 85)
+    assert (cost < too_high).all()
+
+
+def test_prices_by_hand() -> None:
+    bank = tiny_bank(np.full(240, 50.0), spot_usd_per_hour=[0.02, 0.05, 0.03, 9.0])
+    world, physics = bank.worlds[0], bank.physics[0]
+    found = lowest_prices(bank, world, physics, 60, 240) * 3600
+    types = used_types(physics)
+    listed = physics["on_demand_usd_per_s"][types] * 3600
+    np.testing.assert_allclose(found[0], 0.02, rtol=1e-6)
+    np.testing.assert_allclose(found[1], 0.03, rtol=1e-6)
+    np.testing.assert_allclose(found[2], 0.03, rtol=1e-6)
+    assert (listed > 0.05).all()
+
+
+def test_silent_and_unscored_minutes_cost_nothing() -> None:
+    demand = np.full(120, 50.0)
+    demand[10:20] = 0.0
+    bank = tiny_bank(demand)
+    bank.scored[30:40] = 0
+    ticks = bound_per_tick(bank, 0, 0, 120)
+    free = np.zeros(120, bool)
+    free[10:20] = free[30:40] = True
+    np.testing.assert_array_equal(ticks == 0.0, free)
+
+
+def test_a_minute_beyond_every_fleet_costs_its_penalty() -> None:
+    demand = np.full(120, 50.0)
+    demand[60] = 1e6
+    bank = tiny_bank(demand)
+    # ten times m6i.large at 60 % for the mean demand, for a minute
+    penalty = 10 * float(demand.mean()) / 24.0 * 0.096 / 60
+    assert bound_per_tick(bank, 0, 60, 61)[0] == pytest.approx(penalty, rel=1e-5)
+
+
+def test_the_bound_of_a_window_is_the_sum_of_its_minutes(hard_bank: Bank) -> None:
+    windows = windows_of(hard_bank, 10, seed=9)
+    np.testing.assert_allclose(bound_usd(hard_bank, windows), bounds(hard_bank, windows).sum(axis=1), rtol=1e-12)
+
+
+def test_knowing_more_types_or_paying_less_never_raises_the_bound(hard_bank: Bank) -> None:
+    physics, tails = hard_bank.physics[0], hard_bank.log_tails[0]
+    good = GoodMinute(tails, physics)
+    prices = physics["on_demand_usd_per_s"][used_types(physics)].astype(np.float64)[None]
+    whole = good.usd_per_request(prices)[0]
+    change: Callable[[int], float] = lambda column: good.usd_per_request(  # noqa: E731
+        np.where(np.arange(prices.shape[1]) == column, prices * 10, prices)
+    )[0]
+    assert all(change(column) >= whole * (1 - 1e-12) for column in range(prices.shape[1]))
+    assert good.usd_per_request(prices / 2)[0] == pytest.approx(whole / 2, rel=1e-9)
