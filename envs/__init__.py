@@ -1,6 +1,7 @@
 """The task: Gymnasium environments over the simulated fleet.
 
-Importing this package is cheap; the simulator is compiled when the first environment is made.
+Importing this package registers them and is cheap; the simulator is compiled when the first environment is made. Where
+it was not imported, ``gymnasium.make("envs:fleetgym/AWSInfrastructure-v0")`` imports it.
 """
 
 import gymnasium
@@ -9,7 +10,7 @@ ENVIRONMENT_ID = "fleetgym/AWSInfrastructure-v0"
 
 
 def register_environments() -> None:
-    """Register every environment of this project with Gymnasium; called through its plugin entry point."""
+    """Register every environment of this project with Gymnasium."""
     if ENVIRONMENT_ID not in gymnasium.registry:
         gymnasium.register(
             id=ENVIRONMENT_ID,

@@ -18,7 +18,6 @@ from advisory.examples import short_example
 from advisory.reading import Situation, read_situation
 from advisory.schemas import RecommendationRequest
 from advisory.served import ServedModel
-from envs.action import encode_action
 from envs.settings import TaskSettings
 from simulators.bank import Bank
 from simulators.queueing import erlang_arrivals_response_tail

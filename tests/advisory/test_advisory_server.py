@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import re
@@ -73,8 +74,13 @@ def test_a_body_that_is_too_large_is_answered_over_a_real_connection(server: str
 def test_a_client_that_hangs_up_leaves_the_server_well(server: str) -> None:
     host, port = server.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        head = "POST /v1/recommendations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{"
-        connection.sendall(head.encode())
+        lines = (
+            "POST /v1/recommendations HTTP/1.1",
+            "host: x",
+            "content-type: application/json",
+            "content-length: 900",
+        )
+        connection.sendall("\r\n".join((*lines, "", "{")).encode())
     assert httpx.get(server + "/healthz").status_code == 200
 
 
@@ -148,8 +154,6 @@ def test_a_missing_file_is_named(bundle_path: Path, tmp_path: Path, name: str) -
 
 def with_file(bundle: Path, out: Path, name: str, content: bytes) -> Path:
     """Copy a bundle with another file in it and a manifest that agrees with it."""
-    import hashlib
-
     copied(bundle, out)
     (out / name).write_bytes(content)
     manifest = json.loads((out / MANIFEST_FILE).read_text())

@@ -249,7 +249,8 @@ def price_of_this_hour(bank: Bank, world: np.void, physics: np.void, first_tick:
 
 def fleet_of_a_cheap_hour() -> tuple[Bank, np.ndarray]:
     """Five spot c7g.xlarge launched half an hour before the price rises tenfold; the cost of the half hour after."""
-    bank = tiny_bank(np.full(180, 330.0), spot_usd_per_hour=[0.012, 0.12, 0.12])
+    demand = np.where(np.arange(180) < 36, 0.0, 330.0)
+    bank = tiny_bank(demand, spot_usd_per_hour=[0.012, 0.12, 0.12])
     fleet = OneFleet(bank, tick=30, empty=True)
     fleet.step(1, spec=5, spot=1.0, scale=5)
     fleet.step(29)
@@ -296,7 +297,7 @@ def test_silent_and_unscored_minutes_cost_nothing() -> None:
 
 
 def test_a_minute_beyond_every_fleet_costs_its_penalty() -> None:
-    demand = np.full(120, 50.0)
+    demand = np.full(1200, 50.0)
     demand[60] = 1e6
     bank = tiny_bank(demand)
     # ten times m6i.large at 60 % for the mean demand, for a minute
