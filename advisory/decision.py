@@ -117,12 +117,11 @@ def wanted_capacity(
     if entry["kind"] != POLICY_FORECAST:
         return Want(desired + scale, None, each_rps, desired + scale)
 
-    def need_for(visible_rps: float, forecast_rps: NDArray[np.float64]) -> int:
-        provided = provided_demand_rps(entry, visible_rps, forecast_rps)
-        return int(instances_for(provided, each_rps, entry, spot_fraction)) + scale
+    def need_for(provided_rps: float) -> int:
+        return int(instances_for(provided_rps, each_rps, entry, spot_fraction)) + scale
 
     demand_rps = provided_demand_rps(entry, float(record["demand_rps"]), record["forecast_rps"])
-    need = need_for(float(record["demand_rps"]), record["forecast_rps"])
+    need = need_for(demand_rps)
     if replaced or need >= desired:
         return Want(need, demand_rps, each_rps, need)
     rows = min(math.ceil(entry["hold_ticks"] / TICKS_PER_ROW), len(situation.past_demand_rps))
@@ -131,7 +130,8 @@ def wanted_capacity(
         situation.past_forecast_rps[len(situation.past_forecast_rps) - rows :],
         strict=True,
     )
-    highest = max([need, *(need_for(float(visible), forecast) for visible, forecast in past)])
+    earlier = [need_for(provided_demand_rps(entry, float(visible), forecast)) for visible, forecast in past]
+    highest = max([need, *earlier])
     return Want(min(desired, highest), demand_rps, each_rps, need)
 
 

@@ -188,6 +188,7 @@ class TrainingRun:
                 model.learn(left, callback=CallbackList(callbacks), reset_num_timesteps=not resume)
         finally:
             self._checkpoint(model)
+            model.logger.close()
         return model
 
     def _logger(self) -> Logger:

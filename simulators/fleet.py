@@ -37,10 +37,7 @@ def on_demand_target(desired: int, spot_fraction: float) -> int:
 @compiled_in_place
 def is_member(physics: Record, spec: int, type_index: int) -> bool:
     """Say whether a launch specification contains a type."""
-    for member in range(physics.num_members[spec]):
-        if physics.members[spec, member] == type_index:
-            return True
-    return False
+    return bool(physics.is_member[spec, type_index])
 
 
 @compiled_in_place

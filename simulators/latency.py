@@ -34,6 +34,8 @@ _LOG2_TARGETS = np.minimum(np.log2(np.arange(1, 129)), len(TARGETS) - 1)
 _GRID_GAP_INVERSE = 1.0 / np.diff(RESPONSE_GRID)
 _LAST_INTERVAL = len(RESPONSE_GRID) - 2
 _OVERLOAD_POINTS = 5
+_NEVER = -60.0
+"""Log of a probability that counts as 0: smaller ones would only leave numbers too small to compute with quickly."""
 _SQRT_HALF = math.sqrt(0.5)
 _SMALLEST_TAIL = 1e-12
 _GRID_FROM_ZERO = np.concatenate([[0.0], RESPONSE_GRID])
@@ -190,7 +192,8 @@ def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float
         + both * table[target + 1, rho_bin + 1, point]
     )
     if x < 0.5:
-        return math.exp(2.0 * x * first)
+        below = 2.0 * x * first
+        return math.exp(below) if below > _NEVER else 0.0
     second = (
         near * table[target, rho_bin, point + 1]
         + busier * table[target, rho_bin + 1, point + 1]
@@ -198,7 +201,7 @@ def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float
         + both * table[target + 1, rho_bin + 1, point + 1]
     )
     log_tail = first + (second - first) * (x - RESPONSE_GRID[point]) * _GRID_GAP_INVERSE[point]
-    return math.exp(min(log_tail, 0.0))
+    return math.exp(min(log_tail, 0.0)) if log_tail > _NEVER else 0.0
 
 
 def threshold_table(log_tails: NDArray[np.float32], x: float) -> NDArray[np.float64]:
@@ -229,7 +232,8 @@ def threshold_tail(table: NDArray[np.float64], targets: int, rho: float) -> floa
     rho_weight = rho_position - rho_bin
     fewer = table[target, rho_bin] + rho_weight * (table[target, rho_bin + 1] - table[target, rho_bin])
     more = table[target + 1, rho_bin] + rho_weight * (table[target + 1, rho_bin + 1] - table[target + 1, rho_bin])
-    return math.exp(min(fewer + target_weight * (more - fewer), 0.0))
+    log_tail = fewer + target_weight * (more - fewer)
+    return math.exp(min(log_tail, 0.0)) if log_tail > _NEVER else 0.0
 
 
 @compiled_in_place

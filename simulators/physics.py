@@ -167,6 +167,7 @@ def physics_record(catalogue: Catalogue, settings: WorldSettings) -> NDArray[np.
         members = [catalogue.index[name] for name in candidate.types]
         record["num_members"][0, position] = len(members)
         record["members"][0, position, : len(members)] = members
+        record["is_member"][0, position, members] = 1
         capacities = record["capacity_rps"][0, members]
         weakest_counts = physics.routing == "round_robin"
         record["candidate_capacity_rps"][0, position] = capacities.min() if weakest_counts else capacities.mean()

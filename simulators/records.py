@@ -221,6 +221,7 @@ PHYSICS: Final = np.dtype(
         ("servers", np.int32, (MAX_TYPES,)),
         ("num_members", np.int32, (MAX_CANDIDATES,)),
         ("members", np.int32, (MAX_CANDIDATES, MAX_MEMBERS)),
+        ("is_member", np.uint8, (MAX_CANDIDATES, MAX_TYPES)),
         ("candidate_capacity_rps", np.float64, (MAX_CANDIDATES,)),
         ("candidate_on_demand_usd_per_hour", np.float64, (MAX_CANDIDATES,)),
     ],

@@ -1,10 +1,7 @@
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from torch_export import exporting
 
 from agents.experiment import TrainSettings, export_run, run_training
 from agents.ppo import PPOSettings
@@ -14,18 +11,6 @@ from envs.worlds import make_bank
 from simulators.bank import Bank
 
 SOURCE = WorldSource(patterns=("bursty", "diurnal"), days=2, scenarios_per_source=1, markets=2, mean_instances=6)
-
-
-@contextmanager
-def exporting() -> Iterator[None]:
-    """Silence what torch's exporter says about its own code."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        yield
-    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,8 @@ def program_optimum(good: GoodMinute, shares: list[np.ndarray], prices: np.ndarr
     """The primal program of the module's text, for one request per second."""
     fractions = bound._UTILIZATIONS
     capacity = np.concatenate([one * fractions for one in good._capacity])
-    price = np.repeat(prices, len(fractions))
+    unit = float((prices / good._capacity).min())
+    price = np.repeat(prices, len(fractions)) / unit
     tails = np.concatenate(shares)
     result = linprog(
         np.append(price, 0.0),
@@ -104,11 +105,14 @@ def program_optimum(good: GoodMinute, shares: list[np.ndarray], prices: np.ndarr
         method="highs",
     )
     assert result.status == 0
-    return float(result.fun)
+    return float(result.fun) * unit
 
 
-@pytest.mark.parametrize("physics_index", [0, 1, 3])
-def test_a_good_minute_costs_what_the_linear_program_says(hard_bank: Bank, physics_index: int) -> None:
+@pytest.mark.parametrize(("physics_index", "slack"), [(0, 0.01), (1, 0.06), (3, 0.06)])
+def test_a_good_minute_costs_what_the_linear_program_says(
+    hard_bank: Bank, physics_index: int, slack: float
+) -> None:
+    """Never more, and little less: 1 % in the default physics, one step of the grid above saturation elsewhere."""
     physics, tails = hard_bank.physics[physics_index], hard_bank.log_tails[physics_index]
     rng = np.random.default_rng(physics_index)
     listed = physics["on_demand_usd_per_s"][used_types(physics)].astype(np.float64)
@@ -121,7 +125,7 @@ def test_a_good_minute_costs_what_the_linear_program_says(hard_bank: Bank, physi
             errors, late = float(physics["slo_error_fraction"]), float(physics["slo_late_fraction"])
             optimum = program_optimum(good, shares, prices[row], errors, late)
             assert found[row] <= optimum * (1 + 1e-9)
-            assert found[row] >= 0.99 * optimum
+            assert found[row] >= (1 - slack) * optimum
 
 
 def test_no_instance_answers_more_in_time_than_the_bound_allows(hard_bank: Bank) -> None:
@@ -209,8 +213,9 @@ def test_a_search_over_policies_finds_none_below_the_bound(hard_bank: Bank, task
         ConstantPolicy(np.repeat(actions, len(windows), axis=0)), hard_bank, task, windows.repeat(len(menu))
     )
     assert_above(cost, np.tile(lowest, (len(menu), 1)))
-    best = cost.reshape(len(menu), len(windows), -1).sum(axis=2).min(axis=0) / lowest.sum(axis=1)
-    assert best.min() < 3.0, "the search should come near enough to be a test"
+    by_decision = np.tile(lowest.reshape(len(windows), -1, 5).sum(axis=2), (len(menu), 1))
+    nearest = (cost[by_decision > 0] / by_decision[by_decision > 0]).min()
+    assert nearest < 1.25, f"a search that stays {nearest:.2f} times above the bound tests nothing"
 
 
 @pytest.mark.slow
@@ -226,17 +231,19 @@ def test_no_policy_is_below_the_bound_on_many_windows(hard_bank: Bank, minutely:
     assert_above(costs(ConstantPolicy(actions), hard_bank, tuned, windows), lowest)
 
 
-def test_a_bound_that_may_not_pay_the_penalty_is_beaten(hard_bank: Bank, minutely: TaskSettings, book: RuleBook) -> None:
-    physics = hard_bank.physics.copy()
-    physics["penalty_multiple"] = 1e6
+def test_a_bound_that_may_not_pay_the_penalty_is_beaten(
+    hard_bank: Bank, minutely: TaskSettings, book: RuleBook
+) -> None:
+    """Where bad minutes are cheap, one idle instance and the penalty cost less than any good minute."""
+    lenient, strict = hard_bank.physics.copy(), hard_bank.physics.copy()
+    lenient["penalty_multiple"], strict["penalty_multiple"] = 0.02, 1e6
     windows = windows_of(hard_bank, 60, seed=8)
-    too_strict = bounds(hard_bank._replace(physics=physics), windows)
-    action = encode_action(
-        minutely, scale=-19, candidate=1, spot_percent=100, policy=book.index("static")
-    )
-    cost = costs(ConstantPolicy(action), hard_bank, minutely, windows)
-    assert (cost < too_strict).sum() > 100
-    assert_above(cost, bounds(hard_bank, windows))
+    too_high = bounds(hard_bank._replace(physics=strict), windows)
+    action = encode_action(minutely, scale=-19, candidate=1, spot_percent=100, policy=book.index("static"))
+    bank = hard_bank._replace(physics=lenient)
+    cost = costs(ConstantPolicy(action), bank, minutely, windows)
+    assert (cost < too_high).sum() > 100
+    assert_above(cost, bounds(bank, windows))
 
 
 def price_of_this_hour(bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int) -> np.ndarray:

@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.bundle import LearnedPolicy
+from agents.experiment import BEST_FILE, VALIDATION_FILE, TrainSettings, run_training
+from agents.monitoring import TorchPolicy
+from agents.policies import ConstantPolicy
+from agents.ppo import MODEL_FILE, STATE_FILE, PPOSettings, TrainingRun, make_model, start_logits
+from agents.rollout import cost_ratio, play, random_windows
+from agents.rules import RuleBook
+from envs.action import action_space
+from envs.observation import ObservationCodec
+from envs.settings import EnvSettings, TaskSettings, WorldSource
+from envs.worlds import make_bank
+from simulators.bank import Bank
+
+
+def parts_of(values: np.ndarray, task: TaskSettings) -> list[np.ndarray]:
+    return np.split(values, np.cumsum(action_space(task).nvec)[:-1])
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.8, 0.97])
+@pytest.mark.parametrize("name", ["manual", "forecast", "forecast-cautious"])
+def test_start_logits_put_the_stated_probability_on_each_part(
+    settings: EnvSettings, book: RuleBook, name: str, confidence: float
+) -> None:
+    action = book.action(name, settings.task)
+    logits = start_logits(settings, action, confidence)
+    for part, values in enumerate(parts_of(logits, settings.task)):
+        probability = np.exp(values) / np.exp(values).sum()
+        assert probability[action[part]] == pytest.approx(confidence, abs=1e-6)
+        assert probability.argmax() == action[part] or confidence < 0.5
+
+
+def test_nearby_scales_and_spot_shares_are_likelier_than_far_ones(settings: EnvSettings, book: RuleBook) -> None:
+    action = book.action("forecast", settings.task)
+    scale, specification, spot, policy = parts_of(start_logits(settings, action, 0.8), settings.task)
+    assert scale[20] > scale[21] > scale[22]
+    assert scale[18] == pytest.approx(scale[20])
+    assert spot[9] > spot[8] > spot[7]
+    assert np.ptp(np.delete(specification, action[1])) == 0.0
+    assert np.ptp(np.delete(policy, action[3])) == 0.0
+
+
+def test_the_first_policy_is_the_rule_it_starts_from(
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings
+) -> None:
+    action = book.action("forecast", settings.task)
+    model = make_model(settings, tiny_ppo, bank=bank, start=action, seed=0)
+    observations = model.env.reset()  # type: ignore[union-attr]
+    chosen, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_array_equal(chosen, np.tile(action, (len(observations), 1)))
+    distributions = model.policy.get_distribution(torch.as_tensor(observations)).distribution
+    for part, distribution in enumerate(distributions):
+        probability = distribution.probs[:, action[part]].detach().numpy()
+        assert probability == pytest.approx(0.8, abs=0.05)
+
+
+def trained(
+    folder: Path, settings: EnvSettings, ppo: PPOSettings, book: RuleBook, bank: Bank, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    run = TrainingRun(folder, settings, ppo, book, bank, seed)
+    model = run.train(start=book.action("forecast", settings.task))
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_one_seed_trains_the_same_parameters_twice(
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
+) -> None:
+    first = trained(tmp_path / "a", settings, tiny_ppo, book, bank)
+    assert equal(first, trained(tmp_path / "b", settings, tiny_ppo, book, bank))
+    assert not equal(first, trained(tmp_path / "c", settings, tiny_ppo, book, bank, seed=1))
+
+
+class Interrupting(BaseCallback):
+    """Presses control-C after some decisions."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at = at
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._at:
+            raise KeyboardInterrupt
+        return True
+
+
+def test_an_interrupted_run_goes_on_where_it_was_stopped(
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
+) -> None:
+    run = TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0)
+    start = book.action("forecast", settings.task)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(start=start, extra=Interrupting(200))
+    state = json.loads((tmp_path / STATE_FILE).read_text())
+    assert 200 <= state["num_timesteps"] < 256
+    stopped = PPO.load(tmp_path / MODEL_FILE, device="cpu").policy.state_dict()
+    fresh = make_model(settings, tiny_ppo, bank=bank, start=start, seed=0).policy.state_dict()
+    assert not equal(stopped, fresh), "one update had been made"
+
+    seen: list[tuple[int, float]] = []
+
+    class Watching(BaseCallback):
+        def _on_training_start(self) -> None:
+            assert equal(self.model.policy.state_dict(), stopped)
+
+        def _on_rollout_start(self) -> None:
+            seen.append((self.num_timesteps, self.model._current_progress_remaining))
+
+        def _on_step(self) -> bool:
+            return True
+
+    model = TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=start, resume=True, extra=Watching())
+    assert seen[0][0] == state["num_timesteps"]
+    assert all(0.0 <= left <= 1.0 for _, left in seen)
+    assert model.num_timesteps >= tiny_ppo.n_timesteps
+    assert json.loads((tmp_path / STATE_FILE).read_text())["num_timesteps"] == model.num_timesteps
+
+
+def test_a_finished_run_has_nothing_left_to_do(
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
+) -> None:
+    first = trained(tmp_path, settings, tiny_ppo, book, bank)
+    model = TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=None, resume=True)
+    assert equal(first, model.policy.state_dict())
+
+
+@pytest.mark.parametrize("what", ["seed", "ppo", "settings"])
+def test_a_run_of_other_settings_is_not_resumed(
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path, what: str
+) -> None:
+    trained(tmp_path, settings, tiny_ppo, book, bank)
+    before = (tmp_path / MODEL_FILE).read_bytes()
+    seed = 1 if what == "seed" else 0
+    ppo = tiny_ppo.model_copy(update={"gamma": 0.9}) if what == "ppo" else tiny_ppo
+    other = settings
+    if what == "settings":
+        other = settings.model_copy(update={"task": settings.task.model_copy(update={"rank_hysteresis": 0.2})})
+    with pytest.raises(ValueError, match=f"trained with another {what}"):
+        TrainingRun(tmp_path, other, ppo, book, bank, seed).train(start=None, resume=True)
+    assert (tmp_path / MODEL_FILE).read_bytes() == before
+
+
+def test_resuming_nothing_is_refused(
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
+        TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=None, resume=True)
+
+
+def test_a_run_folder_holds_what_made_it(run_folder: Path, train_settings: TrainSettings) -> None:
+    names = {path.name for path in run_folder.iterdir()}
+    assert {"config.json", "rules.json", "record.json", "model.zip", "state.json", BEST_FILE, "tensorboard"} <= names
+    assert not [name for name in names if "tmp" in name or "part" in name]
+    assert TrainSettings.model_validate_json((run_folder / "config.json").read_text()) == train_settings
+    record = json.loads((run_folder / "record.json").read_text())
+    assert record["seed"] == 3
+    assert record["versions"]["torch"] == torch.__version__
+    validation = json.loads((run_folder / VALIDATION_FILE).read_text())
+    assert validation["best_rule"] == min(validation["rules"], key=lambda name: validation["rules"][name])
+    assert [item["timesteps"] for item in validation["history"]] == [0, 256, 512]
+    text = (run_folder / "tensorboard" / "progress.csv").read_text()
+    for curve in ("validation/gap_closed", "rollout/return", "cost/total_over_reference", "train/loss"):
+        assert curve in text.splitlines()[0] or curve == "rollout/return"
+
+
+def test_training_keeps_the_model_that_was_best_on_validation(
+    run_folder: Path, train_settings: TrainSettings, task: TaskSettings
+) -> None:
+    history = json.loads((run_folder / VALIDATION_FILE).read_text())["history"]
+    source = train_settings.env.source.model_copy(update={"split": "validate"})
+    validation = make_bank(source, task)
+    windows = random_windows(validation, 2, 1, seed=0)
+    best = PPO.load(run_folder / BEST_FILE, device="cpu")
+    again = cost_ratio(play(TorchPolicy(best, ObservationCodec(task)), validation, task, windows))
+    assert again == pytest.approx(min(item["total_over_reference"] for item in history), rel=1e-9)
+
+
+@pytest.mark.slow
+def test_ppo_learns_a_small_steady_world_from_nothing(tmp_path: Path, task: TaskSettings) -> None:
+    source = WorldSource(patterns=("steady",), days=2, scenarios_per_source=1, markets=1, mean_instances=6)
+    settings = TrainSettings(
+        env=EnvSettings(source=source),
+        ppo=PPOSettings(n_timesteps=60_000, n_envs=32, n_steps=64, batch_size=512, learning_rate=1e-3, hidden=32),
+        start_from_rule=False,
+        validation_windows=4,
+        validation_days=1,
+        validate_every=100,
+    )
+    model, own, _, _ = run_training(settings, tmp_path / "run", seed=0)
+    history = json.loads((tmp_path / "run" / VALIDATION_FILE).read_text())["history"]
+    bank = make_bank(source, own)
+    windows = random_windows(bank, 16, 1, seed=1)
+    rng = np.random.default_rng(0)
+    uniform = np.column_stack([rng.integers(0, size, len(windows)) for size in action_space(own).nvec])
+    learned = cost_ratio(play(TorchPolicy(model, ObservationCodec(own)), bank, own, windows))
+    drawn = cost_ratio(play(ConstantPolicy(uniform), bank, own, windows))
+    assert history[-1]["total_over_reference"] < 0.7 * history[0]["total_over_reference"]
+    assert learned < 0.7 * drawn
+
+
+def test_the_exported_policy_plays_like_the_trained_one(
+    bundle_folder: Path, run_folder: Path, task: TaskSettings, bank: Bank
+) -> None:
+    model = PPO.load(run_folder / BEST_FILE, device="cpu")
+    windows = random_windows(bank, 3, 1, seed=4)
+    ours = play(TorchPolicy(model, ObservationCodec(task)), bank, task, windows)
+    exported = LearnedPolicy((bundle_folder / "policy.onnx").read_bytes(), task)
+    theirs = play(exported, bank, task, windows)
+    np.testing.assert_array_equal(ours.total_usd, theirs.total_usd)
