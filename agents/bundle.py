@@ -13,12 +13,14 @@
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from agents.rules import RuleBook
 from envs.action import action_space
@@ -26,7 +28,7 @@ from envs.observation import OBSERVATION_VERSION, ObservationCodec, observation_
 from envs.settings import ENVIRONMENT_VERSION, TaskSettings
 from simulators.catalogue import PRICE_DATE, PRICE_SOURCE
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICK_S
-from telemetry.provenance import git_commit, versions, write_json
+from telemetry.provenance import git_commit, versions, write_text
 
 POLICY_FILE: Final = "policy.onnx"
 RULES_NAME: Final = "rules.json"
@@ -87,15 +89,19 @@ def write_manifest(folder: Path, *, seeds: list[int]) -> None:
     sizes = {name: (folder / name).stat().st_size for name in FILES}
     if sizes[POLICY_FILE] > MAX_POLICY_BYTES or sum(sizes.values()) > MAX_BUNDLE_BYTES:
         raise BundleError(f"{folder}: {sum(sizes.values())} bytes, policy {sizes[POLICY_FILE]}: too large for a bundle")
-    write_json(
-        folder / MANIFEST_FILE,
-        {
-            "versions": versions(),
-            "git_commit": git_commit(),
-            "seeds": seeds,
-            "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES},
-        },
-    )
+    content = {
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "seeds": seeds,
+        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES},
+    }
+    write_text(folder / MANIFEST_FILE, _manifest_text(content))
+
+
+def _manifest_text(content: dict[str, Any]) -> str:
+    """Return the one way to write a manifest: its content, and the hash of its content."""
+    own = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**content, "sha256": own}, indent=1) + "\n"
 
 
 def _read_files(path: Path) -> dict[str, bytes]:
@@ -103,11 +109,16 @@ def _read_files(path: Path) -> dict[str, bytes]:
         return {item.name: item.read_bytes() for item in path.iterdir() if item.is_file()}
     if not path.exists():
         raise BundleError(f"{path}: no such bundle")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {Path(name).name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
-    except zipfile.BadZipFile as error:
-        raise BundleError(f"{path}: neither a bundle folder nor a zip file") from error
+    if not zipfile.is_zipfile(path):
+        raise BundleError(f"{path}: neither a bundle folder nor a zip file")
+    files = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            try:
+                files[Path(name).name] = archive.read(name)
+            except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+                raise BundleError(f"{path}: {name} is damaged: {error}") from error
+    return files
 
 
 def _verified(path: Path) -> dict[str, bytes]:
@@ -116,9 +127,13 @@ def _verified(path: Path) -> dict[str, bytes]:
     if MANIFEST_FILE not in files:
         raise BundleError(f"{path}: {MANIFEST_FILE} is missing")
     try:
-        expected = json.loads(files[MANIFEST_FILE])["files"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        manifest = json.loads(files[MANIFEST_FILE])
+        expected = manifest["files"]
+        del manifest["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path}: {MANIFEST_FILE} cannot be read: {error}") from error
+    if files[MANIFEST_FILE] != _manifest_text(manifest).encode():
+        raise BundleError(f"{path}: {MANIFEST_FILE} was changed: it does not match its own hash")
     for name in FILES:
         if name not in files or name not in expected:
             raise BundleError(f"{path}: {name} is missing")
@@ -166,7 +181,14 @@ def load_bundle(path: Path) -> Bundle:
             f"{path}: made for environment {spec['environment']}, this is {ENVIRONMENT_VERSION}; "
             "make it again with: python scripts/export.py RUN --out BUNDLE"
         )
-    task = TaskSettings.model_validate(spec["task"])
+    for name, known in ((FORECASTER_FILE, forecaster_content()), (DETECTOR_FILE, detector_content())):
+        if json.loads(files[name]) != json.loads(json.dumps(known)):
+            raise BundleError(f"{path}: {name} asks for a model that this version does not have")
+    try:
+        task = TaskSettings.model_validate(spec["task"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(f"{path}: {SPEC_FILE}: task.{first['loc'][0]}: {first['msg']}") from error
     if schema_hash(task) != spec["schema_hash"]:
         raise BundleError(
             f"{path}: its observation and action schema {spec['schema_hash']} differs from this version's "

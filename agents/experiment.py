@@ -1,6 +1,7 @@
 """A whole training run from one typed configuration: worlds, rules, PPO, validation, checkpoints."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ class TrainSettings(BaseModel):
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
         validate_every: Rollouts between two validations.
+        max_minutes: Stop training, as if finished, after this long; None never stops.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +51,7 @@ class TrainSettings(BaseModel):
     validation_windows: int = Field(64, ge=1)
     validation_days: int = Field(2, ge=1)
     validate_every: int = Field(10, ge=1)
+    max_minutes: float | None = Field(None, gt=0)
 
     def rule_book(self) -> RuleBook:
         """Return the rules the run starts from."""
@@ -56,21 +59,27 @@ class TrainSettings(BaseModel):
 
 
 class ProgressCallback(BaseCallback):
-    """Tells how many decisions have been trained on."""
+    """Tells how many decisions have been trained on, and ends training when its time is up."""
 
-    def __init__(self, show: Callable[[int], None]) -> None:
+    def __init__(self, show: Callable[[int], None], max_minutes: float | None) -> None:
         super().__init__()
         self._show = show
+        self._deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
 
     def _on_step(self) -> bool:
-        return True
+        return self._deadline is None or time.monotonic() < self._deadline
 
     def _on_rollout_end(self) -> None:
         self._show(self.num_timesteps)
 
 
 def run_training(
-    settings: TrainSettings, folder: Path, *, seed: int, resume: bool = False, show: Callable[[int], None] | None = None
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    show: Callable[[int], None] = lambda _: None,
 ) -> tuple[PPO, TaskSettings, RuleBook, str]:
     """Train into a folder; return the model that is best on validation, its task, the rules and the best rule.
 
@@ -115,8 +124,8 @@ def run_training(
     )
     run = TrainingRun(folder, env, settings.ppo, book, bank, seed)
     start = book.action(best_rule, task) if settings.start_from_rule else None
-    extra = ProgressCallback(show) if show is not None else None
-    model = run.train(start=start, resume=resume, validation=validation, extra=extra)
+    progress = ProgressCallback(show, settings.max_minutes)
+    model = run.train(start=start, resume=resume, validation=validation, extra=progress)
     write_json(
         folder / VALIDATION_FILE,
         {

@@ -1,4 +1,4 @@
-"""How fast the environment steps and PPO learns, and how fast they could: measured in one process, one after another."""
+"""How fast the environment steps and PPO learns, and how fast they could: measured in one process, in turn."""
 
 import time
 from collections.abc import Callable
@@ -161,7 +161,7 @@ def default_ppo_speed(settings: EnvSettings, steps: int) -> float:
         return InfrastructureEnv(settings, bank=bank)
 
     factories: list[Callable[[], InfrastructureEnv]] = [make] * 8
-    model = PPO("MlpPolicy", DummyVecEnv(list(factories)), device="cpu", seed=0)  # type: ignore[arg-type]
+    model = PPO("MlpPolicy", DummyVecEnv(list(factories)), device="cpu", seed=0)
     model.learn(1)
     began = time.perf_counter()
     model.learn(steps)

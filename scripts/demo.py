@@ -147,7 +147,7 @@ def _train(settings: DemoSettings, trace: Path | None, rules: Path, run: Path, b
 
 def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: Path) -> None:
     from agents.bundle import LearnedPolicy, load_bundle
-    from agents.referee import generated_test_scenarios, load_scenarios, worlds_for_test, validation_worlds
+    from agents.referee import generated_test_scenarios, load_scenarios, validation_worlds, worlds_for_test
     from agents.scoring import score
 
     loaded = load_bundle(bundle)

@@ -31,7 +31,7 @@ def evaluate(
 
     with clear_errors("evaluate"):
         from agents.bundle import LearnedPolicy, load_bundle
-        from agents.referee import load_scenarios, split_scenarios, worlds_for_test, trace_files, validation_worlds
+        from agents.referee import load_scenarios, split_scenarios, trace_files, validation_worlds, worlds_for_test
         from agents.scoring import score
 
         loaded = load_bundle(bundle)

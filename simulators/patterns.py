@@ -70,7 +70,11 @@ def flash_crowd(minutes: int, rng: np.random.Generator) -> NDArray[np.float64]:
 def ramp(minutes: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Steady growth (or decline) over days under a mild daily swing."""
     growth = np.exp(rng.choice([-1.0, 1.0]) * rng.uniform(0.05, 0.15) * np.arange(minutes) / _DAY)
-    return growth / growth.mean() * _daily(minutes, 0.2, rng.uniform(0, _DAY)) * _noise(minutes, rng, 0.06, 0.97)
+    return (
+        np.asarray(growth / growth.mean())
+        * _daily(minutes, 0.2, rng.uniform(0, _DAY))
+        * _noise(minutes, rng, 0.06, 0.97)
+    )
 
 
 def on_off(minutes: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -91,7 +91,9 @@ def minutely(task: TaskSettings) -> TaskSettings:
     return task.model_copy(update={"decision_minutes": 1})
 
 
-def program_optimum(good: GoodMinute, shares: list[np.ndarray], prices: np.ndarray, errors: float, late: float) -> float:
+def program_optimum(
+    good: GoodMinute, shares: list[np.ndarray], prices: np.ndarray, errors: float, late: float
+) -> float:
     """The primal program of the module's text, for one request per second."""
     fractions = bound._UTILIZATIONS
     capacity = np.concatenate([one * fractions for one in good._capacity])
@@ -109,9 +111,7 @@ def program_optimum(good: GoodMinute, shares: list[np.ndarray], prices: np.ndarr
 
 
 @pytest.mark.parametrize(("physics_index", "slack"), [(0, 0.01), (1, 0.06), (3, 0.06)])
-def test_a_good_minute_costs_what_the_linear_program_says(
-    hard_bank: Bank, physics_index: int, slack: float
-) -> None:
+def test_a_good_minute_costs_what_the_linear_program_says(hard_bank: Bank, physics_index: int, slack: float) -> None:
     """Never more, and little less: 1 % in the default physics, one step of the grid above saturation elsewhere."""
     physics, tails = hard_bank.physics[physics_index], hard_bank.log_tails[physics_index]
     rng = np.random.default_rng(physics_index)
@@ -209,9 +209,7 @@ def test_a_search_over_policies_finds_none_below_the_bound(hard_bank: Bank, task
     )
     windows = windows_of(hard_bank, 6, seed=7)
     lowest = bounds(hard_bank, windows)
-    cost = costs(
-        ConstantPolicy(np.repeat(actions, len(windows), axis=0)), hard_bank, task, windows.repeat(len(menu))
-    )
+    cost = costs(ConstantPolicy(np.repeat(actions, len(windows), axis=0)), hard_bank, task, windows.repeat(len(menu)))
     assert_above(cost, np.tile(lowest, (len(menu), 1)))
     by_decision = np.tile(lowest.reshape(len(windows), -1, 5).sum(axis=2), (len(menu), 1))
     nearest = (cost[by_decision > 0] / by_decision[by_decision > 0]).min()

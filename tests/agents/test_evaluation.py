@@ -4,13 +4,14 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agents import referee
-from agents.bundle import load_bundle, LearnedPolicy
+from agents.bundle import LearnedPolicy, load_bundle
 from agents.evaluation import BOUND, Contest, Worlds, compare, constant_actions, figures, make_worlds
 from agents.policies import ConstantPolicy
 from agents.report import headline, markdown, report_content, table_rows, write_report
@@ -59,13 +60,11 @@ FIGURES = {
 
 def scenarios_of(task: TaskSettings, patterns: tuple[str, ...], seed: int) -> list[Scenario]:
     rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
-    return [
-        generate(name, days=1, seed=seed, rps_per_reference_instance=rps, mean_instances=6) for name in patterns
-    ]
+    return [generate(name, days=1, seed=seed, rps_per_reference_instance=rps, mean_instances=6) for name in patterns]
 
 
 @pytest.fixture(scope="module")
-def test_part(task: TaskSettings) -> Worlds:
+def scored_part(task: TaskSettings) -> Worlds:
     scenarios = scenarios_of(task, ("bursty", "diurnal", "steady"), 2_000_000)
     return make_worlds(scenarios, task, seeds=[2_000_000, 2_000_001], days=3)
 
@@ -77,10 +76,10 @@ def validation_part(task: TaskSettings) -> Worlds:
 
 @pytest.fixture(scope="module")
 def contest(
-    book: RuleBook, task: TaskSettings, test_part: Worlds, validation_part: Worlds, bundle_folder: Path
+    book: RuleBook, task: TaskSettings, scored_part: Worlds, validation_part: Worlds, bundle_folder: Path
 ) -> Contest:
     learned = LearnedPolicy(load_bundle(bundle_folder).policy_onnx, task)
-    return compare(book, task, test_part, validation_part, learned={"ppo": learned}, shipped="ppo")
+    return compare(book, task, scored_part, validation_part, learned={"ppo": learned}, shipped="ppo")
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +192,14 @@ def test_figures_by_hand() -> None:
 
 @pytest.mark.parametrize("which", ["best constant", "best rule", "a rule"])
 def test_a_constant_passed_as_learned_is_no_win(
-    contest: Contest, book: RuleBook, task: TaskSettings, test_part: Worlds, validation_part: Worlds, which: str
+    contest: Contest, book: RuleBook, task: TaskSettings, scored_part: Worlds, validation_part: Worlds, which: str
 ) -> None:
     """The planted fraud: hindsight's best constant, the named rule, or another rule, sold as a learned policy."""
     best = contest.names("constant", "rule", "aws")[0]
     actions = constant_actions(book, task) | {rule.name: book.action(rule.name, task) for rule in book.rules}
     name = {"best constant": best, "best rule": contest.best_rule, "a rule": "target-tracking-cpu"}[which]
     fraud = compare(
-        book, task, test_part, validation_part, learned={"ppo": ConstantPolicy(actions[name])}, shipped="ppo"
+        book, task, scored_part, validation_part, learned={"ppo": ConstantPolicy(actions[name])}, shipped="ppo"
     )
     line = headline(fraud)
     assert line.startswith(("The learned policy equals rule", "The learned policy loses to"))
@@ -214,8 +213,6 @@ def test_a_constant_passed_as_learned_is_no_win(
 
 def test_a_policy_that_really_costs_less_is_called_a_win(contest: Contest) -> None:
     """The same fleets with half the bill: the headline can also say yes."""
-    from dataclasses import replace
-
     best = contest.names("constant", "rule", "aws")[0]
     item = contest.played[best]
     totals = item.totals.copy()
@@ -264,7 +261,7 @@ def test_an_operators_trace_is_scored_on_its_last_part(task: TaskSettings, tmp_p
     write_trace(tmp_path / "shop.csv")
     scenario = referee.scored_scenario(load_trace(tmp_path / "shop.csv"), task)
     ticks = 4 * 1440
-    assert (scenario.first_tick, scenario.last_tick) == (int(0.7 * ticks), ticks)
+    assert (scenario.first_tick, scenario.last_tick) == (7 * ticks // 10, ticks)
     history = scenario.demand_rps[: scenario.first_tick].astype(np.float64)
     assert scenario.mean_demand_rps == pytest.approx(history.mean(), rel=1e-5)
     assert history.mean() == pytest.approx(20 * 24, rel=1e-4)
@@ -298,7 +295,7 @@ def test_what_is_scored_was_never_trained_on(task: TaskSettings, tmp_path: Path,
     assert used["validate"].stop <= used["test"].start
     assert used["test"].stop == 12 * 1440
     listed = name != "shop"
-    assert used["test"].start == int((0.85 if listed else 0.7) * 12 * 1440)
+    assert used["test"].start == (85 if listed else 70) * 12 * 1440 // 100
 
 
 def test_a_trace_held_out_whole_cannot_be_trained_on(task: TaskSettings, tmp_path: Path) -> None:
@@ -308,7 +305,7 @@ def test_a_trace_held_out_whole_cannot_be_trained_on(task: TaskSettings, tmp_pat
     with pytest.raises(ValueError, match="has no train part"):
         draw_scenarios(WorldSource(patterns=(), traces=(str(path),)), task)
     scenario = referee.scored_scenario(load_trace(path), task)
-    assert (scenario.first_tick, scenario.last_tick) == (int(0.3 * 14400), 14400)
+    assert (scenario.first_tick, scenario.last_tick) == (4320, 14400)
 
 
 def test_generated_worlds_of_the_splits_have_seeds_of_their_own(task: TaskSettings) -> None:
