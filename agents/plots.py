@@ -17,6 +17,7 @@ from simulators.bank import Bank
 from simulators.fleets import FleetBatch
 
 _MARKERS = {"rl": "*", "rule": "o", "aws": "s", "constant": "."}
+_DEAREST_SHOWN = 1.5
 _COLOURS = {"rl": "tab:red", "rule": "tab:blue", "aws": "tab:orange", "constant": "0.75"}
 
 
@@ -26,7 +27,10 @@ def _bill(contest: Contest, name: str) -> float:
 
 
 def plot_front(contest: Contest, path: Path) -> None:
-    """Draw the bill over reference against the share of bad minutes for every policy, with the Pareto front."""
+    """Draw the bill over reference against the share of bad minutes for every policy, with the Pareto front.
+
+    Policies dearer than 1.5 times the reference are not shown.
+    """
     figure, axes = plt.subplots(figsize=(8, 5.5))
     points = {name: (100 * bad_fraction(contest.played[name]), _bill(contest, name)) for name in contest.played}
     for kind in ("constant", "aws", "rule", "rl"):
@@ -36,9 +40,6 @@ def plot_front(contest: Contest, path: Path) -> None:
             axes.scatter(
                 xs, ys, s=160 if kind == "rl" else 45, marker=_MARKERS[kind], color=_COLOURS[kind], label=kind, zorder=3
             )
-        if kind != "constant":
-            for name in names:
-                axes.annotate(name, points[name], textcoords="offset points", xytext=(6, 4), fontsize=8)
     front = sorted(points.values())
     best: list[tuple[float, float]] = []
     for point in front:
@@ -47,9 +48,16 @@ def plot_front(contest: Contest, path: Path) -> None:
     axes.step(*zip(*best, strict=True), where="post", color="0.4", linewidth=1, label="Pareto front")
     bound = contest.bound_daily.sum() / contest.played[contest.best_rule].totals["reference_usd"].sum()
     axes.axhline(float(bound), color="tab:green", linestyle="--", linewidth=1, label=BOUND)
+    named = sorted(contest.names("rl", "rule", "aws"), key=lambda name: points[name])
+    for position, name in enumerate(named):
+        offset = (0, 14 + 12 * (position % 4))
+        arrow = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6}
+        axes.annotate(
+            name, points[name], xytext=offset, textcoords="offset points", fontsize=8, ha="center", arrowprops=arrow
+        )
     axes.set_xscale("symlog", linthresh=0.1)
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=-0.01)
+    axes.set_ylim(0, _DEAREST_SHOWN)
     axes.set_xlabel("bad minutes, %")
     axes.set_ylabel("bill over reference cost")
     axes.legend(fontsize=8)
