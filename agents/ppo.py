@@ -94,7 +94,7 @@ def make_model(
 ) -> PPO:
     """Return a PPO model over a fresh batch of fleets; its first policy is the action ``start``, softly."""
     torch.set_num_threads(1)
-    env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank, seed=seed * 1_000_003)
+    env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank)
     model = PPO(
         "MlpPolicy",
         env,
@@ -113,6 +113,7 @@ def make_model(
         seed=seed,
         device="cpu",
     )
+    env.seed(seed * 1_000_003)  # PPO has set its own
     if start is not None:
         logits = start_logits(settings, start, ppo.start_confidence)
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -74,7 +75,10 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
 
         Raises:
             ValueError: An action outside the space, with the environment's index.
+            gymnasium.error.ResetNeeded: No episode has begun.
         """
+        if not self._seeded:
+            raise ResetNeeded("no episode has begun: call reset() first")
         rewards, terms = self.episodes.act(np.asarray(actions, np.int64))
         outcomes = self.episodes.fleets.outcomes
         infos: dict[str, Any] = {f"reward/{name}": value for name, value in terms.items()}

@@ -148,22 +148,23 @@ def _reconcile(
     active: int,
     on_demand: int,
     zone_active: NDArray[np.int64],
-) -> None:
-    """Launch or stop instances until the wanted number is live, or no pool has room."""
+) -> int:
+    """Launch or stop instances until the wanted number is live, or no pool has room; return how many are active."""
     while active > fleet.desired:
         slot = terminate_one(fleet, physics, tick, zone_active, on_demand, False)
         if slot < 0:
-            return
+            return active
         on_demand -= fleet.market[slot] == ON_DEMAND
         active -= 1
     while active < fleet.desired:
         market = launch_one(fleet, bank, world, physics, tick, zone_active, on_demand)
         if market < 0:
             outcome.launch_failures += 1
-            return
+            return active
         on_demand += market == ON_DEMAND
         active += 1
         outcome.launches += 1
+    return active
 
 
 @compiled_in_place
@@ -222,10 +223,11 @@ def advance(
     if fleet.refreshing:
         active, on_demand = _refresh(fleet, physics, tick, active, on_demand, warm, zone_active)
     if active != fleet.desired:
-        _reconcile(fleet, bank, world, physics, outcome, tick, active, on_demand, zone_active)
+        active = _reconcile(fleet, bank, world, physics, outcome, tick, active, on_demand, zone_active)
     serve(fleet, bank, world, physics, outcome, tick, detail, scratch)
     bill(fleet, bank, world, physics, outcome, tick)
-    retire(fleet, physics, outcome, tick)
+    if fleet.live > active or not physics.capacity_rebalancing:
+        retire(fleet, physics, outcome, tick)
     outcome.infeasible_minutes += _infeasible(bank, world, physics, tick)
     fleet.tick = tick + 1
 

@@ -25,7 +25,14 @@ ARRIVAL_RPS: Final = 2
 UTILIZATION: Final = 3
 LATE: Final = 4
 TIMED_OUT: Final = 5
-SCRATCH_ROWS: Final = 6
+PRESENT: Final = 6
+LAST_BACKLOG: Final = 7
+LAST_SECONDS: Final = 8
+LAST_LATE: Final = 9
+LAST_TIMED_OUT: Final = 10
+SCRATCH_ROWS: Final = 11
+"""Rows of the work space, a column for each type: sums of the tick, and what the last overloaded instance of the type
+got. Row PRESENT lists the types that serve at all."""
 
 
 @compiled_in_place
@@ -43,8 +50,12 @@ def drain_backlog(fleet: Record, physics: Record, slot: int, seconds: float) -> 
 
 
 @compiled_in_place
-def count_targets(fleet: Record, physics: Record, tick: int, scratch: NDArray[np.float64]) -> bool:
-    """Sum serving seconds and warm targets by type into ``scratch``; say whether any instance holds a backlog."""
+def count_targets(fleet: Record, physics: Record, tick: int, scratch: NDArray[np.float64]) -> tuple[int, bool]:
+    """Sum serving seconds and warm targets by type into ``scratch``.
+
+    Returns:
+        How many types serve (row PRESENT lists them), and whether any instance holds a backlog.
+    """
     backlog = False
     scratch[: WARM_TARGETS + 1, : physics.num_types] = 0.0
     warm_before = tick * TICK_S - physics.instance_warmup_s
@@ -55,7 +66,12 @@ def count_targets(fleet: Record, physics: Record, tick: int, scratch: NDArray[np
             scratch[SERVING_S, fleet.type[slot]] += seconds
             if fleet.launch_s[slot] <= warm_before:
                 scratch[WARM_TARGETS, fleet.type[slot]] += 1.0
-    return backlog
+    present = 0
+    for kind in range(physics.num_types):
+        if scratch[SERVING_S, kind] > 0.0:
+            scratch[PRESENT, present] = kind
+            present += 1
+    return present, backlog
 
 
 @compiled_in_place
@@ -85,8 +101,8 @@ def serve(
     demand_rps = float(bank.demand_rps[tape.start + tick])
     arrival_rps = demand_rps + fleet.retry_rps
     first_share = demand_rps / arrival_rps if arrival_rps > 0.0 else 1.0
-    backlog = count_targets(fleet, physics, tick, scratch)
-    total_s, saturated = _dispatch(bank, world, physics, arrival_rps, tape.start + tick, scratch)
+    present, backlog = count_targets(fleet, physics, tick, scratch)
+    total_s, saturated = _dispatch(bank, world, physics, arrival_rps, tape.start + tick, present, scratch)
     targets = _targets(total_s)
     if backlog or saturated:
         late, timed_out, rejected, busy_vcpu_s, cpu_sum = _serve_by_instance(
@@ -94,14 +110,15 @@ def serve(
         )
     else:
         late, timed_out, busy_vcpu_s, cpu_sum = _serve_by_type(
-            bank, world, physics, outcome, tape.start + tick, targets, first_share, detail, scratch
+            bank, world, physics, outcome, tape.start + tick, targets, first_share, detail, present, scratch
         )
         rejected = 0.0
     if total_s <= 0.0:
         rejected = arrival_rps * TICK_S
 
     warm = 0.0
-    for kind in range(physics.num_types):
+    for position in range(present):
+        kind = int(scratch[PRESENT, position])
         warm += scratch[WARM_TARGETS, kind]
         outcome.in_service_vcpu_s += scratch[SERVING_S, kind] * physics.vcpu[kind]
     outcome.busy_vcpu_s += busy_vcpu_s
@@ -124,7 +141,7 @@ def _targets(total_s: float) -> int:
 
 @compiled_in_place
 def _dispatch(
-    bank: Bank, world: Record, physics: Record, arrival_rps: float, at: int, scratch: NDArray[np.float64]
+    bank: Bank, world: Record, physics: Record, arrival_rps: float, at: int, present: int, scratch: NDArray[np.float64]
 ) -> tuple[float, bool]:
     """Share the arrivals out; fills rate, utilisation and steady late and time-out shares by type.
 
@@ -133,14 +150,14 @@ def _dispatch(
     """
     scale = float(bank.work_scale[at])
     total_s, weight_s = 0.0, 0.0
-    for kind in range(physics.num_types):
+    for position in range(present):
+        kind = int(scratch[PRESENT, position])
         total_s += scratch[SERVING_S, kind]
         weight = physics.capacity_rps[kind] if physics.least_outstanding else 1.0
         weight_s += scratch[SERVING_S, kind] * weight
     targets, saturated = _targets(total_s), False
-    for kind in range(physics.num_types):
-        if scratch[SERVING_S, kind] <= 0.0:
-            continue
+    for position in range(present):
+        kind = int(scratch[PRESENT, position])
         weight = physics.capacity_rps[kind] if physics.least_outstanding else 1.0
         rate = arrival_rps * TICK_S * weight / weight_s
         service_s = physics.service_s[kind] * scale
@@ -169,6 +186,7 @@ def _serve_by_type(
     targets: int,
     first_share: float,
     detail: bool,
+    present: int,
     scratch: NDArray[np.float64],
 ) -> tuple[float, float, float, float]:
     """Serve a tick in which nobody holds a backlog or gets one; all instances of a type fare alike.
@@ -177,10 +195,9 @@ def _serve_by_type(
         Late and timed-out requests, busy vCPU seconds, and the sum of utilisation over warm targets.
     """
     late, timed_out, busy_vcpu_s, cpu_sum = 0.0, 0.0, 0.0, 0.0
-    for kind in range(physics.num_types):
+    for position in range(present):
+        kind = int(scratch[PRESENT, position])
         seconds = scratch[SERVING_S, kind]
-        if seconds <= 0.0:
-            continue
         requests = scratch[ARRIVAL_RPS, kind] * seconds
         late += requests * scratch[LATE, kind]
         timed_out += requests * scratch[TIMED_OUT, kind]
@@ -215,6 +232,7 @@ def _serve_by_instance(
     """
     late, timed_out, rejected, busy_vcpu_s, cpu_sum = 0.0, 0.0, 0.0, 0.0, 0.0
     scale = float(bank.work_scale[bank.tapes[world.tape].start + tick])
+    scratch[LAST_BACKLOG, :] = -1.0
     for slot in range(fleet.live):
         seconds = serving_seconds(fleet, slot, tick)
         if seconds <= 0.0:
@@ -263,10 +281,14 @@ def _serve_instance(
     utilization = scratch[UTILIZATION, kind]
     if wait <= 0.0 and wait_after <= 0.0:
         late_share, timeout_share = scratch[LATE, kind], scratch[TIMED_OUT, kind]
+    elif scratch[LAST_BACKLOG, kind] == before and scratch[LAST_SECONDS, kind] == seconds:
+        late_share, timeout_share = scratch[LAST_LATE, kind], scratch[LAST_TIMED_OUT, kind]
     else:
         slo, timeout = physics.slo_s / service_s, physics.timeout_s / service_s
         late_share = overloaded_tail(table, targets, utilization, wait, wait_after, slo)
         timeout_share = overloaded_tail(table, targets, utilization, wait, wait_after, timeout)
+        scratch[LAST_BACKLOG, kind], scratch[LAST_SECONDS, kind] = before, seconds
+        scratch[LAST_LATE, kind], scratch[LAST_TIMED_OUT, kind] = late_share, timeout_share
     if detail:
         for level in range(_GRID_S.shape[0]):
             tail = overloaded_tail(table, targets, utilization, wait, wait_after, _GRID_S[level] / service_s)

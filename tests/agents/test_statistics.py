@@ -71,12 +71,12 @@ def coverage(*, correlated_days: bool, monkeypatch: pytest.MonkeyPatch) -> float
     from agents import statistics
 
     def quick(statistic, shapes):  # type: ignore[no-untyped-def]
-        return original(statistic, shapes, resamples=300)
+        return original(statistic, shapes, resamples=200)
 
     original = statistics.estimate
     monkeypatch.setattr(statistics, "estimate", quick)
     rng = np.random.default_rng(3)
-    held, experiments, traces = 0, 200, 24
+    held, experiments, traces = 0, 120, 24
     for _ in range(experiments):
         ours, theirs = [], []
         for _ in range(traces):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import gymnasium
@@ -55,10 +54,10 @@ def test_make_and_make_vec_give_the_environment(settings: EnvSettings) -> None:
     env.step(env.action_space.sample())
 
 
-def in_a_fresh_process(code: str, *folders: Path) -> str:
+def in_a_fresh_process(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in (ROOT, *folders))},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -68,27 +67,17 @@ def in_a_fresh_process(code: str, *folders: Path) -> str:
     return done.stdout.strip()
 
 
-def test_the_entry_point_of_the_package_registers_the_environment(tmp_path: Path) -> None:
-    """Installed, as far as metadata goes: a fresh process sees only the entry point of pyproject.toml.
-
-    Gymnasium loads the group by itself up to 1.2; where it no longer does, the entry point is loaded here.
-    """
-    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["gymnasium.envs"]
-    installed = tmp_path / "fleetgym-0.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: fleetgym\nVersion: 0\n")
-    lines = [f"{name} = {target}\n" for name, target in entry.items()]
-    (installed / "entry_points.txt").write_text("[gymnasium.envs]\n" + "".join(lines))
+def test_importing_the_package_registers_the_environment_and_compiles_nothing() -> None:
     code = f"""
+import sys
 import gymnasium
-from importlib.metadata import entry_points
-if not hasattr(gymnasium.envs.registration, "load_plugin_envs"):
-    assert {ENVIRONMENT_ID!r} not in gymnasium.registry
-    for point in entry_points(group="gymnasium.envs"):
-        point.load()()
-print(gymnasium.spec({ENVIRONMENT_ID!r}).entry_point)
+assert {ENVIRONMENT_ID!r} not in gymnasium.registry
+import envs
+assert not {{"numba", "torch", "simulators"}} & set(sys.modules)
+spec = gymnasium.spec({ENVIRONMENT_ID!r})
+print(spec.entry_point, spec.vector_entry_point)
 """
-    assert in_a_fresh_process(code, tmp_path) == "envs.core:InfrastructureEnv"
+    assert in_a_fresh_process(code) == "envs.core:InfrastructureEnv envs.vector:InfrastructureVectorEnv"
 
 
 def test_the_module_prefix_needs_no_import() -> None:
@@ -188,6 +177,8 @@ def test_an_episode_lasts_its_days_and_never_terminates(settings: EnvSettings, b
 def test_a_step_before_the_first_reset_is_refused(settings: EnvSettings, bank: Bank) -> None:
     with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
         InfrastructureEnv(settings, bank=bank).step(np.array([19, 0, 0, 2]))
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        InfrastructureVectorEnv(2, settings, bank=bank).step(np.array([[19, 0, 0, 2]] * 2))
 
 
 def test_staggered_ends_spread_over_the_first_day(settings: EnvSettings, bank: Bank) -> None:
