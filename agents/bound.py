@@ -39,7 +39,7 @@ from simulators.bank import Bank
 from simulators.latency import overloaded_tail, response_tail
 from simulators.records import TICK_S, ZONES
 
-_UTILIZATIONS: Final = np.concatenate((np.arange(0.02, 0.9999, 0.002), np.geomspace(1.0, 20.0, 60), [1e6]))
+_UTILIZATIONS: Final = np.concatenate((np.arange(0.02, 0.9999, 0.002), np.geomspace(1.0, 20.0, 600), [1e6]))
 _TARGET_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _BETA_OVER_COST: Final = np.concatenate(([0.0], np.geomspace(1e-2, 1e3, 300)))
 _LATE_PRICE: Final = np.concatenate(([0.0], np.geomspace(1e-3, 1e4, 2000)))

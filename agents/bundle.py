@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from agents.rules import RuleBook
 from envs.action import action_space
@@ -174,7 +173,16 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: A file is missing or changed, or the bundle belongs to another environment version or schema.
     """
-    files = _verified(path)
+    try:
+        return _load(path, _verified(path))
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        line = str(error).splitlines()[0]
+        raise BundleError(f"{path}: not a bundle of this version: {type(error).__name__}: {line}") from error
+
+
+def _load(path: Path, files: dict[str, bytes]) -> Bundle:
     spec = json.loads(files[SPEC_FILE])
     if spec["environment"] != ENVIRONMENT_VERSION:
         raise BundleError(
@@ -184,11 +192,7 @@ def load_bundle(path: Path) -> Bundle:
     for name, known in ((FORECASTER_FILE, forecaster_content()), (DETECTOR_FILE, detector_content())):
         if json.loads(files[name]) != json.loads(json.dumps(known)):
             raise BundleError(f"{path}: {name} asks for a model that this version does not have")
-    try:
-        task = TaskSettings.model_validate(spec["task"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BundleError(f"{path}: {SPEC_FILE}: task.{first['loc'][0]}: {first['msg']}") from error
+    task = TaskSettings.model_validate(spec["task"])
     if schema_hash(task) != spec["schema_hash"]:
         raise BundleError(
             f"{path}: its observation and action schema {spec['schema_hash']} differs from this version's "

@@ -1,8 +1,8 @@
 """The comparison: rules, constant actions, the bound and the learned policy on worlds none of them was made on.
 
 The best rule is named on validation worlds before the test worlds are played. Every constant action of the menu (each
-scaling policy x each spot share, cheapest candidate) is scored on the test worlds too, and the best of them, chosen
-with hindsight, is what the learned policy has to beat. Totals are before refunds.
+scaling policy x each spot share x each price rank that a rule takes) is scored on the test worlds too, and the best of
+them, chosen with hindsight, is what the learned policy has to beat. Totals are before refunds.
 """
 
 from collections.abc import Callable
@@ -109,12 +109,17 @@ class Contest:
 
 
 def constant_actions(book: RuleBook, task: TaskSettings) -> dict[str, NDArray[np.int64]]:
-    """Return every constant action of the menu: each scaling policy x each spot share, cheapest candidate."""
+    """Return every constant action of the menu: each scaling policy x each spot share x each rank that any rule takes.
+
+    Ranks are the cheapest candidate and those of the rules; the scale part is 0.
+    """
+    ranks = sorted({1} | {rule.candidate for rule in book.rules if rule.candidate > 0})
     actions = {}
     for position, rule in enumerate(book.rules):
-        for percent in range(0, 101, task.spot_step_percent):
-            name = f"{rule.name}, cheapest, {percent} % spot"
-            actions[name] = encode_action(task, scale=0, candidate=1, spot_percent=percent, policy=position)
+        for rank in ranks:
+            for percent in range(0, 101, task.spot_step_percent):
+                name = f"{rule.name}, price rank {rank}, {percent} % spot"
+                actions[name] = encode_action(task, scale=0, candidate=rank, spot_percent=percent, policy=position)
     return actions
 
 

@@ -103,10 +103,6 @@ def run_training(
     }
     best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
     reference = float(ratios[best_rule].totals["reference_usd"].sum())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
-    write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
-    save_rules(book, folder / RULES_NAME)
 
     def keep_best(model: PPO) -> None:
         temporary = folder / "best.tmp.zip"
@@ -123,6 +119,12 @@ def run_training(
         save_best=keep_best,
     )
     run = TrainingRun(folder, env, settings.ppo, book, bank, seed)
+    if resume:
+        run.checkpoint_state()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
+    write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
+    save_rules(book, folder / RULES_NAME)
     start = book.action(best_rule, task) if settings.start_from_rule else None
     progress = ProgressCallback(show, settings.max_minutes)
     model = run.train(start=start, resume=resume, validation=validation, extra=progress)

@@ -1,6 +1,7 @@
 """What a training run shows while it runs: curves for TensorBoard, checkpoints, validation against the best rule."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,6 +120,15 @@ class ValidationCallback(BaseCallback):
         self._save_best = save_best
         self.best = np.inf
         self.history: list[tuple[int, float, float]] = []
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run has to know, as plain data."""
+        return {"best": self.best if np.isfinite(self.best) else None, "history": self.history}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up where the run that wrote ``state`` stopped."""
+        self.best = np.inf if state["best"] is None else float(state["best"])
+        self.history = [(int(steps), float(ratio), float(bad)) for steps, ratio, bad in state["history"]]
 
     def _on_step(self) -> bool:
         return True

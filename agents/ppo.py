@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.logger import Logger, make_output_format
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
 from agents.rules import RuleBook
@@ -84,6 +85,10 @@ def start_logits(settings: EnvSettings, action: NDArray[np.int64], confidence: f
     return np.concatenate(parts)
 
 
+def _fleet_seed(seed: int) -> int:
+    return seed * 1_000_000_007
+
+
 def make_model(
     settings: EnvSettings,
     ppo: PPOSettings,
@@ -113,7 +118,7 @@ def make_model(
         seed=seed,
         device="cpu",
     )
-    env.seed(seed * 1_000_003)  # PPO has set its own
+    env.seed(_fleet_seed(seed))  # PPO has set its own
     if start is not None:
         logits = start_logits(settings, start, ppo.start_confidence)
         with torch.no_grad():
@@ -156,6 +161,7 @@ class TrainingRun:
         self.book = book
         self.bank = bank
         self.seed = seed
+        self._validation: ValidationCallback | None = None
 
     def train(
         self,
@@ -171,12 +177,16 @@ class TrainingRun:
             FileNotFoundError: ``resume`` without a checkpoint.
             ValueError: The checkpoint was trained with other settings.
         """
+        state = self.checkpoint_state() if resume else None
         self.folder.mkdir(parents=True, exist_ok=True)
         model = make_model(self.settings, self.ppo, bank=self.bank, start=start, seed=self.seed)
         done = 0
-        if resume:
-            done = self._restore(model)
-        model.set_logger(self._logger())
+        if state is not None:
+            done = self._restore(model, state)
+            if validation is not None and state["validation"] is not None:
+                validation.restore(state["validation"])
+        self._validation = validation
+        model.set_logger(self._logger(done))
         callbacks: list[BaseCallback] = [
             EntropySchedule(self.ppo.ent_coef),
             CurvesCallback(self.settings.task),
@@ -192,8 +202,11 @@ class TrainingRun:
             model.logger.close()
         return model
 
-    def _logger(self) -> Logger:
-        return configure(str(self.folder / "tensorboard"), ["tensorboard", "csv"])
+    def _logger(self, done: int) -> Logger:
+        """Log to TensorBoard and to a CSV file of each start's own."""
+        folder = str(self.folder / "tensorboard")
+        suffix = f"_from_{done}" if done else ""
+        return Logger(folder, [make_output_format("tensorboard", folder), make_output_format("csv", folder, suffix)])
 
     def _identity(self) -> dict[str, object]:
         return {
@@ -206,16 +219,30 @@ class TrainingRun:
         temporary = self.folder / "model.tmp.zip"
         model.save(temporary)
         temporary.replace(self.folder / MODEL_FILE)
-        write_json(self.folder / STATE_FILE, {**self._identity(), "num_timesteps": int(model.num_timesteps)})
+        validation = None if self._validation is None else self._validation.state()
+        progress = {"num_timesteps": int(model.num_timesteps), "validation": validation}
+        write_json(self.folder / STATE_FILE, {**self._identity(), **progress})
 
-    def _restore(self, model: PPO) -> int:
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return the state of the last checkpoint.
+
+        Raises:
+            FileNotFoundError: There is no checkpoint.
+            ValueError: It was trained with other settings.
+        """
         path = self.folder / STATE_FILE
         if not path.exists() or not (self.folder / MODEL_FILE).exists():
             raise FileNotFoundError(f"{self.folder}: no checkpoint to resume from")
-        state = json.loads(path.read_text())
+        state: dict[str, Any] = json.loads(path.read_text())
         for key, value in self._identity().items():
             if state[key] != value:
                 raise ValueError(f"{path}: the checkpoint was trained with another {key}; resume with the same ones")
+        return state
+
+    def _restore(self, model: PPO, state: dict[str, Any]) -> int:
+        """Load the checkpoint's parameters; its fleets start episodes that were not played yet."""
         model.set_parameters(str(self.folder / MODEL_FILE), device="cpu")
-        model.num_timesteps = int(state["num_timesteps"])
-        return int(state["num_timesteps"])
+        done = int(state["num_timesteps"])
+        model.num_timesteps = done
+        cast(VecEnv, model.env).seed(_fleet_seed(self.seed) + done)
+        return done

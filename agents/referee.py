@@ -49,6 +49,7 @@ def scored_scenario(
         rps_per_reference_instance=reference_rps_per_instance(task.catalogue(), task.world.workload),
         mean_instances=mean_instances,
         forecasts=forecasts,
+        metric_delay_ticks=task.world.physics.metric_delay_ticks,
     )
 
 
@@ -77,10 +78,12 @@ def load_scenarios(
     Raises:
         ValueError: No file could be used.
     """
-    scenarios = []
+    scenarios: list[Scenario] = []
     for path in files:
         try:
             trace = load_trace(path)
+            if trace.name in [scenario.name for scenario in scenarios]:
+                raise TraceError(f"{path}: a trace named {trace.name!r} was already given; rename one of them")
             scenarios.append(scored_scenario(trace, task, mean_instances=mean_instances))
         except (TraceError, ValueError) as error:
             on_broken(str(error))
@@ -97,10 +100,10 @@ def split_scenarios(task: TaskSettings, data: Path, *, on_broken: Callable[[str]
     files = [data / f"{name}.parquet" for name in load_splits().traces("test")]
     scenarios = load_scenarios(files, task, on_broken=on_broken)
     rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
-    splits = load_splits()
+    splits, delay = load_splits(), task.world.physics.metric_delay_ticks
     for position, pattern in enumerate(splits.patterns.of("test")):
         seed = splits.seed_range("test")[position]
-        scenarios.append(generate(pattern, days=7, seed=seed, rps_per_reference_instance=rps))
+        scenarios.append(generate(pattern, days=7, seed=seed, rps_per_reference_instance=rps, metric_delay_ticks=delay))
     return scenarios
 
 
@@ -124,7 +127,13 @@ def generated_test_scenarios(task: TaskSettings, models: Sequence[str], *, days:
     rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
     seeds = load_splits().seed_range("test")
     return [
-        generate(load_named_workload(name), days=days, seed=seeds[100 + position], rps_per_reference_instance=rps)
+        generate(
+            load_named_workload(name),
+            days=days,
+            seed=seeds[100 + position],
+            rps_per_reference_instance=rps,
+            metric_delay_ticks=task.world.physics.metric_delay_ticks,
+        )
         for position, name in enumerate(models)
     ]
 

@@ -17,6 +17,10 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 6)
 
 
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
 def _estimate(item: Estimate, versus: str) -> Json:
     return {"vs": versus, "value": _number(item.value), "ci95": [_number(item.low), _number(item.high)]}
 
@@ -118,8 +122,9 @@ def markdown(contest: Contest, content: Json) -> str:
         gap, equal = content["gap_closed"], content["bill_at_equal_bad_minutes"]
         low, high = gap["ci95"]
         lines.append(
-            f"Gap closed from the best rule to the bound: **{gap['value']:.3f}** "
-            f"(95 % interval {low:.3f} to {high:.3f}), cheaper than the rule on {gap['wins']} of {gap['of']} traces."
+            f"Gap closed from the best rule to the bound: **{_text(gap['value'])}** "
+            f"(95 % interval {_text(low)} to {_text(high)}), cheaper than the rule on {gap['wins']} of {gap['of']} "
+            "traces."
         )
         if equal["value"] is None:
             lines.append("The best rule reaches the learned policy's bad minutes at no target utilisation tried.\n")

@@ -31,6 +31,18 @@ def action_space(task: TaskSettings) -> MultiDiscrete:
     return MultiDiscrete([2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu)])
 
 
+def integers(action: object) -> NDArray[np.int64]:
+    """Return an action as integers.
+
+    Raises:
+        ValueError: It holds something else, such as fractions or NaN.
+    """
+    array = np.asarray(action)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"an action is made of integers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
 @compiled
 def unit_price(reading: Record, spec: int, spot_fraction: float) -> float:
     """Return what a candidate costs per request per second at a spot share, USD per hour."""

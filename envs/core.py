@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.action import action_space
+from envs.action import action_space, integers
 from envs.episodes import Episodes
 from envs.rendering import render_text
 from envs.reward import infra_usd
@@ -69,7 +69,7 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         """
         if not self._seeded or self.episodes.truncated[0]:
             raise gymnasium.error.ResetNeeded("the episode is over or has not begun: call reset() first")
-        batch = np.asarray(action, np.int64).reshape(1, -1)
+        batch = integers(action).reshape(1, -1)
         rewards, terms = self.episodes.act(batch)
         outcome = self.episodes.fleets.outcomes
         info: dict[str, Any] = {f"reward/{name}": float(value[0]) for name, value in terms.items()}

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.action import action_space
+from envs.action import action_space, integers
 from envs.episodes import Episodes
 from envs.reward import infra_usd
 from envs.settings import EnvSettings
@@ -79,7 +79,7 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
         """
         if not self._seeded:
             raise ResetNeeded("no episode has begun: call reset() first")
-        rewards, terms = self.episodes.act(np.asarray(actions, np.int64))
+        rewards, terms = self.episodes.act(integers(actions))
         outcomes = self.episodes.fleets.outcomes
         infos: dict[str, Any] = {f"reward/{name}": value for name, value in terms.items()}
         infos["infra_usd"] = infra_usd(outcomes)

@@ -55,9 +55,10 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
                     rps_per_reference_instance=rps,
                     mean_instances=source.mean_instances,
                     forecasts=source.forecasts,
+                    metric_delay_ticks=task.world.physics.metric_delay_ticks,
                 )
             )
-    scenarios += [_replay_split(Path(path), source, rps) for path in source.traces]
+    scenarios += [_replay_split(Path(path), source, task) for path in source.traces]
     if not scenarios:
         raise ValueError("the world source names no pattern, no model and no trace")
     return scenarios
@@ -71,7 +72,7 @@ def load_named_workload(name: str) -> WorkloadModel:
     return load_workload(path)
 
 
-def _replay_split(path: Path, source: WorldSource, rps_per_reference_instance: float) -> Scenario:
+def _replay_split(path: Path, source: WorldSource, task: TaskSettings) -> Scenario:
     """Replay the part of a trace that a split may see; the training part is the history that scales it.
 
     The history of an operator's trace is divided: its first four fifths train, the rest validates. The first day of a
@@ -82,9 +83,10 @@ def _replay_split(path: Path, source: WorldSource, rps_per_reference_instance: f
     splits = load_splits()
     history = splits.window(trace.name, "train", ticks)
     window = history
-    if source.split != "train" and trace.name in splits.divided.traces:
+    listed = trace.name in splits.divided.traces
+    if source.split == "test" or (source.split == "validate" and listed):
         window = splits.window(trace.name, source.split, ticks)
-    elif trace.name not in splits.divided.traces:
+    elif not listed:
         cut = int(_OPERATOR_TRAINING_SHARE * history.stop)
         window = slice(0, cut) if source.split == "train" else slice(cut, history.stop)
     first = min(window.start + 1440, window.stop - 1440) if window.start == 0 else window.start
@@ -92,9 +94,10 @@ def _replay_split(path: Path, source: WorldSource, rps_per_reference_instance: f
         trace,
         history=history,
         window=slice(max(first, 0), window.stop),
-        rps_per_reference_instance=rps_per_reference_instance,
+        rps_per_reference_instance=reference_rps_per_instance(task.catalogue(), task.world.workload),
         mean_instances=source.mean_instances,
         forecasts=source.forecasts,
+        metric_delay_ticks=task.world.physics.metric_delay_ticks,
     )
 
 

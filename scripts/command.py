@@ -64,7 +64,11 @@ def load_config(model: type[Model], config: Path | None, overrides: list[str] | 
         key, equals, value = override.partition("=")
         if not equals:
             raise UsageError(f"--set {override}: expected key=value")
-        _place(content, key.split("."), yaml.safe_load(value), override)
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {override}: {value!r} is not a value") from error
+        _place(content, key.split("."), parsed, override)
     try:
         return model.model_validate(content)
     except ValidationError as error:

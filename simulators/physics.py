@@ -97,6 +97,11 @@ class Physics(BaseModel):
     tight_failure_probability: float = Field(0.3, ge=0, le=1)
     min_healthy_fraction: float = Field(0.9, ge=0, le=1)
 
+    @property
+    def metric_delay_ticks(self) -> int:
+        """Ticks between the end of a minute and its metric."""
+        return self.metric_delay_s // 60
+
     @model_validator(mode="after")
     def _bounds(self) -> "Physics":
         if self.min_instances > self.max_instances:
@@ -142,7 +147,7 @@ def physics_record(catalogue: Catalogue, settings: WorldSettings) -> NDArray[np.
     record = np.zeros(1, PHYSICS)
     for name, value in physics.model_dump(exclude={"routing", "metric_delay_s"}).items():
         record[name] = value
-    record["metric_delay_ticks"] = physics.metric_delay_s // 60
+    record["metric_delay_ticks"] = physics.metric_delay_ticks
     record["least_outstanding"] = physics.routing == "least_outstanding_requests"
     record["num_types"] = len(catalogue.types)
     record["num_candidates"] = len(catalogue.candidates)

@@ -136,6 +136,7 @@ def generate(
     rps_per_reference_instance: float,
     mean_instances: float = 20.0,
     forecasts: Forecasts = "quantiles",
+    metric_delay_ticks: int = 1,
 ) -> Scenario:
     """Draw a scenario from a workload model or a named pattern, with warm-up days that only the forecaster sees.
 
@@ -146,6 +147,7 @@ def generate(
         rps_per_reference_instance: Demand one reference instance serves at 60 % utilisation.
         mean_instances: Reference instances that the mean needs (fewer where peaks would need more than 90).
         forecasts: As in ``make_scenario``.
+        metric_delay_ticks: As in ``make_scenario``.
     """
     total = days + WARMUP_DAYS
     if isinstance(source, str):
@@ -160,6 +162,7 @@ def generate(
         history=whole,
         window=slice(WARMUP_DAYS * 1440, total * 1440),
         forecasts=forecasts,
+        metric_delay_ticks=metric_delay_ticks,
     )
 
 
@@ -178,6 +181,7 @@ def replay(
     mean_instances: float = 20.0,
     operator_history: float = 0.7,
     forecasts: Forecasts = "quantiles",
+    metric_delay_ticks: int = 1,
     seed: int = 0,
 ) -> Scenario:
     """Turn a trace into a scenario: one-minute ticks, scaled by its history part.
@@ -190,6 +194,7 @@ def replay(
         mean_instances: Reference instances the history's mean needs.
         operator_history: Share of the trace that is history by default.
         forecasts: As in ``make_scenario``.
+        metric_delay_ticks: As in ``make_scenario``.
         seed: Of the noise inside steps coarser than a tick.
 
     Raises:
@@ -218,4 +223,5 @@ def replay(
         kind=trace.kind,
         forecasts=forecasts,
         scored=ticks.scored,
+        metric_delay_ticks=metric_delay_ticks,
     )
