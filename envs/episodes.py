@@ -85,6 +85,14 @@ class Episodes:
         """Return fresh observations of the whole batch, [B, F]."""
         return self.codec.encode(self.fleets.readings)
 
+    def begin_ended(self, last: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Start the next episode where one has ended; return ``last`` with the first observations in their rows."""
+        ended = np.flatnonzero(self.truncated)
+        self.begin(ended)
+        observations = last.copy()
+        observations[ended] = self.codec.encode(self.fleets.readings[ended])
+        return observations
+
     def act(self, actions: NDArray[np.int64], *, detail: bool = False) -> tuple[NDArray[np.float64], Terms]:
         """Play one decision of every environment; return rewards [B] and the terms behind them."""
         decode(actions, self.fleets.readings, self.fleets.decisions, self.task)

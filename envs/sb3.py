@@ -80,8 +80,7 @@ class InfrastructureVecEnv(VecEnv):
         for index in ended:
             infos[index] = self._episode_info(int(index), observations[index])
         self._returns[ended], self._lengths[ended], self._sums[:, ended] = 0.0, 0, 0.0
-        self.episodes.begin(ended)
-        return self.episodes.observe(), rewards.astype(np.float32), done, infos
+        return self.episodes.begin_ended(observations), rewards.astype(np.float32), done, infos
 
     def _episode_info(self, index: int, last: NDArray[np.float32]) -> dict[str, Any]:
         episode: dict[str, float] = {"r": float(self._returns[index]), "l": int(self._lengths[index])}

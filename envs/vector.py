@@ -89,6 +89,5 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
         observations = self.episodes.observe()
         if truncated.any():
             infos["final_obs"], infos["_final_obs"] = observations, truncated
-            self.episodes.begin(np.flatnonzero(truncated))
-            observations = self.episodes.observe()
+            observations = self.episodes.begin_ended(observations)
         return observations, rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
