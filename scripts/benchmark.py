@@ -12,7 +12,7 @@ from scripts.command import clear_errors, progress_bar
 
 def benchmark(
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
-    envs: Annotated[int, typer.Option(help="Fleets of the vector environment.")] = 512,
+    envs: Annotated[int, typer.Option(help="Fleets of the vector environment.")] = 256,
     steps: Annotated[int, typer.Option(help="Decisions of each fleet that are timed.")] = 400,
 ) -> None:
     """Write the figures and print them."""
