@@ -49,6 +49,8 @@ def demo(
     with clear_errors("demo"):
         settings = load_config(DemoSettings, config, set_)
         started = time.monotonic()
+        if trace is not None:
+            _check_trace(trace)
         _start_over_if_changed(out, settings, trace, seed)
         rules = _step(out, "calibrating the rules", out / "rules.yaml", lambda path: _calibrate(settings, trace, path))
         bundle = _step(
@@ -62,6 +64,20 @@ def demo(
         )
         recommendation = _ask_service(bundle)
         _print_results(out, report.parent, recommendation, time.monotonic() - started)
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+def _check_trace(trace: Path) -> None:
+    """Read the trace and cut its scored part before anything is cleared or trained; print what was repaired."""
+    from agents.referee import load_scenarios
+    from envs.settings import TaskSettings
+
+    if not trace.is_file():
+        raise ValueError(f"{trace}: no such file")
+    load_scenarios([trace], TaskSettings(), on_broken=_refuse, say=typer.echo)
 
 
 def _start_over_if_changed(out: Path, settings: DemoSettings, trace: Path | None, seed: int) -> None:
@@ -152,14 +168,10 @@ def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: P
 
     loaded = load_bundle(bundle)
     train = _train_settings(settings, trace, bundle.parent)
-
-    def refuse(message: str) -> None:
-        raise ValueError(message)
-
     if trace is None:
         scenarios = generated_test_scenarios(loaded.task, train.env.source.models, days=settings.test_days)
     else:
-        scenarios = load_scenarios([trace], loaded.task, on_broken=refuse)
+        scenarios = load_scenarios([trace], loaded.task, on_broken=_refuse)
     score(
         loaded,
         worlds_for_test(scenarios, loaded.task, markets=settings.markets),

@@ -69,10 +69,17 @@ def test_help_is_quick_to_import_and_says_what_the_command_does(command: str) ->
 def config_models() -> dict[str, type[BaseModel]]:
     from agents.experiment import TrainSettings
     from agents.rules import RuleBook
+    from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
     from telemetry.splits import Splits
 
-    return {"train": TrainSettings, "rules": RuleBook, "calibrate": CalibrationSettings, "splits": Splits}
+    return {
+        "calibrate": CalibrationSettings,
+        "env": EnvSettings,
+        "rules": RuleBook,
+        "splits": Splits,
+        "train": TrainSettings,
+    }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
