@@ -89,10 +89,19 @@ class Contest:
     learned: str | None = None
     front: list[Played] = field(default_factory=list)
 
+    def over_reference(self, usd: NDArray[np.float64]) -> float:
+        """Return the mean over scenarios of their USD over their reference USD; ``usd`` is [fleets].
+
+        Every scenario counts the same, as in ``gap_closed``, whatever its size.
+        """
+        reference = self.played[self.best_rule].totals["reference_usd"]
+        of = self.worlds.of
+        return float(np.mean([of(usd, i).sum() / of(reference, i).sum() for i in range(len(self.worlds.scenarios))]))
+
     def names(self, *kinds: str) -> list[str]:
         """Return the policies of some kinds, cheapest first."""
         found = [name for name, kind in self.kinds.items() if kind in kinds]
-        return sorted(found, key=lambda name: cost_ratio(self.played[name]))
+        return sorted(found, key=lambda name: self.over_reference(self.played[name].total_usd))
 
     def paired(self) -> PairedTotals:
         """Return daily totals over mean daily reference of every policy and the bound, by scenario."""

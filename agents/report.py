@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.evaluation import BOUND, Contest, bill_at_equal_bad_minutes, figures
-from agents.rollout import bad_fraction, cost_ratio
+from agents.rollout import bad_fraction
 from agents.rules import RuleBook
 from agents.statistics import Estimate
 from telemetry.provenance import write_json, write_text
@@ -95,14 +95,13 @@ def table_rows(contest: Contest) -> list[tuple[str, str, float, float, float, fl
     """
     shown = contest.names("rl", "rule", "aws") + contest.names("constant")[:1]
     rows = []
-    for name in sorted(shown, key=lambda item: cost_ratio(contest.played[item])):
+    for name in shown:
         totals = contest.played[name].totals
-        reference = totals["reference_usd"].sum()
-        bill = (totals["on_demand_usd"] + totals["spot_usd"]).sum() / reference
-        penalty = totals["slo_penalty_usd"].sum() / reference
+        bill = contest.over_reference(totals["on_demand_usd"] + totals["spot_usd"])
+        penalty = contest.over_reference(totals["slo_penalty_usd"])
         rows.append((name, contest.kinds[name], bill + penalty, bill, penalty, bad_fraction(contest.played[name])))
-    reference = contest.played[contest.best_rule].totals["reference_usd"].sum()
-    bound = float(contest.bound_daily.sum() / reference)
+    rows.sort(key=lambda row: row[2])
+    bound = contest.over_reference(contest.bound_daily.sum(axis=1))
     return [*rows, (BOUND, "bound", bound, math.nan, math.nan, math.nan)]
 
 
@@ -116,7 +115,7 @@ def markdown(contest: Contest, content: Json) -> str:
     lines.append(
         f"Best rule, named on validation worlds before the test worlds were played: **{contest.best_rule}**. "
         f"{len(contest.worlds.scenarios)} test scenarios x {len(contest.worlds.seeds)} markets; totals before refunds, "
-        "over the cost of on-demand m6i.large at 60 % utilisation for mean demand.\n"
+        "over the cost of on-demand m6i.large at 60 % utilisation for mean demand, every scenario counting the same.\n"
     )
     if contest.learned is not None:
         gap, equal = content["gap_closed"], content["bill_at_equal_bad_minutes"]
