@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from agents.policies import ConstantPolicy
-from agents.rollout import Windows, play
+from agents.rollout import Windows, bad_fraction, over_reference, play
 from agents.rules import Rule, RuleBook
 from envs.action import encode_action
 from envs.settings import TaskSettings
@@ -68,13 +68,13 @@ def try_rule(rule: Rule, bank: Bank, task: TaskSettings, windows: Windows) -> Tr
     """Play a rule through windows."""
     alone = task.model_copy(update={"menu": (rule.policy,)})
     action = encode_action(alone, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=0)
-    totals = play(ConstantPolicy(action), bank, alone, windows).totals
-    reference = totals["reference_usd"].sum()
+    played = play(ConstantPolicy(action), bank, alone, windows)
+    totals = played.totals
     return Tried(
         rule,
-        float((totals["on_demand_usd"] + totals["spot_usd"]).sum() / reference),
-        float(totals["slo_penalty_usd"].sum() / reference),
-        float(totals["bad_minutes"].sum() / totals["ticks"].sum()),
+        over_reference(played, totals["on_demand_usd"] + totals["spot_usd"]),
+        over_reference(played, totals["slo_penalty_usd"]),
+        bad_fraction(played),
     )
 
 

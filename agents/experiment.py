@@ -16,7 +16,7 @@ from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
 from agents.policies import ConstantPolicy
 from agents.ppo import PPOSettings, TrainingRun
-from agents.rollout import cost_ratio, play, random_windows
+from agents.rollout import cost_ratio, over_reference, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
 from envs.settings import EnvSettings, TaskSettings
 from envs.worlds import make_bank
@@ -102,7 +102,6 @@ def run_training(
         for rule in book.rules
     }
     best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
-    reference = float(ratios[best_rule].totals["reference_usd"].sum())
 
     def keep_best(model: PPO) -> None:
         temporary = folder / "best.tmp.zip"
@@ -114,7 +113,7 @@ def run_training(
         task,
         windows,
         rule_ratio=cost_ratio(ratios[best_rule]),
-        bound_ratio=float(bound_usd(validation_bank, windows).sum() / reference),
+        bound_ratio=over_reference(ratios[best_rule], bound_usd(validation_bank, windows)),
         every_rollouts=settings.validate_every,
         save_best=keep_best,
     )

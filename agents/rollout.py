@@ -144,9 +144,14 @@ def play(
     return Played(totals, daily_usd, daily_reference, runs)
 
 
+def over_reference(played: Played, usd: NDArray[np.float64]) -> float:
+    """Return the mean over windows of USD over reference USD; every window counts the same, whatever its size."""
+    return float((usd / played.totals["reference_usd"]).mean())
+
+
 def cost_ratio(played: Played) -> float:
-    """Return all USD over all reference USD: a ratio of sums."""
-    return float(played.total_usd.sum() / played.totals["reference_usd"].sum())
+    """Return bill and penalty over reference, the mean over windows."""
+    return over_reference(played, played.total_usd)
 
 
 def bad_fraction(played: Played) -> float:

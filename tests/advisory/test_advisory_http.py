@@ -1,4 +1,3 @@
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ from advisory.app import MAX_BODY_BYTES, create_app
 from advisory.examples import day_example, short_example
 from advisory.schemas import Recommendation, RecommendationRequest
 from advisory.served import ServedModel
-from agents.bundle import POLICY_FILE, load_bundle
+from agents.bundle import POLICY_FILE, load_bundle, write_manifest
 from agents.rules import RuleBook
 
 PATH = "/v1/recommendations"
@@ -329,9 +328,7 @@ def rewritten(bundle: Path, out: Path, name: str, content: bytes) -> Path:
     out.mkdir()
     for item in bundle.iterdir():
         (out / item.name).write_bytes(content if item.name == name else item.read_bytes())
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest["files"][name] = hashlib.sha256(content).hexdigest()
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(out, seeds=[])
     return out
 
 

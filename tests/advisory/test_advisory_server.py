@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from typer.testing import CliRunner
 
 from advisory.examples import day_example
 from advisory.served import ServedModel, serve_bundle
-from agents.bundle import FILES, MANIFEST_FILE, POLICY_FILE, SPEC_FILE, BundleError
+from agents.bundle import FILES, MANIFEST_FILE, POLICY_FILE, SPEC_FILE, BundleError, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "scripts" / "serve.py")]
@@ -140,8 +139,7 @@ def test_a_changed_hash_in_the_manifest_is_refused(bundle_path: Path, tmp_path: 
     (bundle / MANIFEST_FILE).write_text(json.dumps(manifest))
     code, text = run_in_process(bundle)
     assert code == 2
-    assert POLICY_FILE in text
-    assert MANIFEST_FILE in text
+    assert f"{MANIFEST_FILE} was changed" in text
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST_FILE])
@@ -156,9 +154,7 @@ def with_file(bundle: Path, out: Path, name: str, content: bytes) -> Path:
     """Copy a bundle with another file in it and a manifest that agrees with it."""
     copied(bundle, out)
     (out / name).write_bytes(content)
-    manifest = json.loads((out / MANIFEST_FILE).read_text())
-    manifest["files"][name] = hashlib.sha256(content).hexdigest()
-    (out / MANIFEST_FILE).write_text(json.dumps(manifest))
+    write_manifest(out, seeds=[])
     return out
 
 
