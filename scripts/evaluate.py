@@ -55,7 +55,7 @@ def evaluate(
         headline = score(
             loaded,
             worlds_for_test(scenarios, loaded.task, markets=markets),
-            validation_worlds(loaded.task, _validation_source(loaded.manifest)),
+            validation_worlds(loaded.task, _validation_source()),
             out,
             learned=learned,
             shipped="ppo",
@@ -67,7 +67,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _validation_source(manifest: dict[str, Any]) -> Any:
+def _validation_source() -> Any:
+    """Return the worlds that name the best rule: patterns and shipped models with validation seeds."""
     from envs.settings import WorldSource
     from envs.worlds import shipped_workloads
 
