@@ -11,11 +11,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.bound import bound_usd
+from agents.bundle import RULES_NAME
 from agents.card import model_card
 from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
 from agents.policies import ConstantPolicy
-from agents.ppo import PPOSettings, TrainingRun
+from agents.ppo import PPOSettings, TrainingRun, save_model
 from agents.rollout import cost_ratio, over_reference, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
 from envs.settings import EnvSettings, TaskSettings
@@ -23,7 +24,6 @@ from envs.worlds import make_bank
 from telemetry.provenance import RECORD_FILE, write_json, write_record
 
 BEST_FILE: Final = "best.zip"
-RULES_NAME: Final = "rules.json"
 CONFIG_FILE: Final = "config.json"
 VALIDATION_FILE: Final = "validation.json"
 
@@ -104,9 +104,7 @@ def run_training(
     best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
 
     def keep_best(model: PPO) -> None:
-        temporary = folder / "best.tmp.zip"
-        model.save(temporary)
-        temporary.replace(folder / BEST_FILE)
+        save_model(model, folder / BEST_FILE)
 
     validation = ValidationCallback(
         validation_bank,

@@ -126,6 +126,13 @@ def make_model(
     return model
 
 
+def save_model(model: PPO, path: Path) -> None:
+    """Write a model's .zip by a temporary file and a rename."""
+    temporary = path.with_suffix(".tmp.zip")
+    model.save(temporary)
+    temporary.replace(path)
+
+
 class EntropySchedule(BaseCallback):
     """Lowers the entropy bonus linearly to 0."""
 
@@ -216,9 +223,7 @@ class TrainingRun:
         }
 
     def _checkpoint(self, model: PPO) -> None:
-        temporary = self.folder / "model.tmp.zip"
-        model.save(temporary)
-        temporary.replace(self.folder / MODEL_FILE)
+        save_model(model, self.folder / MODEL_FILE)
         validation = None if self._validation is None else self._validation.state()
         progress = {"num_timesteps": int(model.num_timesteps), "validation": validation}
         write_json(self.folder / STATE_FILE, {**self._identity(), **progress})

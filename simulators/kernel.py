@@ -14,6 +14,7 @@ from simulators.bank import Bank
 from simulators.billing import bill, retire
 from simulators.draws import AGE, uniform
 from simulators.fleet import is_active, is_member, launch_one, reclaim, terminate_one
+from simulators.physics import REFERENCE_UTILIZATION
 from simulators.records import (
     FOREVER,
     LEAD_MINUTES,
@@ -32,7 +33,6 @@ from simulators.service import serve
 from telemetry.compiled import Record, compiled_in_place
 
 LONG_AGO = 1_000_000
-REFERENCE_UTILIZATION = 0.6
 _WARM_BILLING_DELAY_S = 21
 _WARM_READY_DELAY_S = 100
 _DAY_MINUTES = 1440

@@ -154,6 +154,18 @@ def servers_index(vcpu: int) -> int:
 
 
 @compiled_in_place
+def _cell(targets: int, rho: float) -> tuple[int, float, int, float]:
+    """Return the table cell of a number of targets and a utilization: lower indices, and weights of the upper ones."""
+    target_position = _LOG2_TARGETS[min(max(targets, 1), 128) - 1]
+    target = min(int(target_position), 5)
+    target_weight = target_position - target
+    rho_position = (min(rho, RHO_MAX) if rho > 0.0 else 0.0) * _RHO_BINS / RHO_MAX
+    rho_bin = min(int(rho_position), _RHO_BINS - 1)
+    rho_weight = rho_position - rho_bin
+    return target, target_weight, rho_bin, rho_weight
+
+
+@compiled_in_place
 def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float) -> float:
     """P(response > x) of a request to one target, at steady load.
 
@@ -171,12 +183,7 @@ def response_tail(table: NDArray[np.float32], targets: int, rho: float, x: float
     """
     if x <= 0.0:
         return 1.0
-    target_position = _LOG2_TARGETS[min(max(targets, 1), 128) - 1]
-    target = min(int(target_position), 5)
-    target_weight = target_position - target
-    rho_position = (min(rho, RHO_MAX) if rho > 0.0 else 0.0) * _RHO_BINS / RHO_MAX
-    rho_bin = min(int(rho_position), _RHO_BINS - 1)
-    rho_weight = rho_position - rho_bin
+    target, target_weight, rho_bin, rho_weight = _cell(targets, rho)
     near = (1.0 - target_weight) * (1.0 - rho_weight)
     busier = (1.0 - target_weight) * rho_weight
     wider = target_weight * (1.0 - rho_weight)
@@ -224,12 +231,7 @@ def threshold_table(log_tails: NDArray[np.float32], x: float) -> NDArray[np.floa
 @compiled_in_place
 def threshold_tail(table: NDArray[np.float64], targets: int, rho: float) -> float:
     """P(response > x) of a request to one target, for the x of a ``threshold_table``; otherwise as `response_tail`."""
-    target_position = _LOG2_TARGETS[min(max(targets, 1), 128) - 1]
-    target = min(int(target_position), 5)
-    target_weight = target_position - target
-    rho_position = (min(rho, RHO_MAX) if rho > 0.0 else 0.0) * _RHO_BINS / RHO_MAX
-    rho_bin = min(int(rho_position), _RHO_BINS - 1)
-    rho_weight = rho_position - rho_bin
+    target, target_weight, rho_bin, rho_weight = _cell(targets, rho)
     fewer = table[target, rho_bin] + rho_weight * (table[target, rho_bin + 1] - table[target, rho_bin])
     more = table[target + 1, rho_bin] + rho_weight * (table[target + 1, rho_bin + 1] - table[target + 1, rho_bin])
     log_tail = fewer + target_weight * (more - fewer)
