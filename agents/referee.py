@@ -138,8 +138,8 @@ def generated_test_scenarios(task: TaskSettings, models: Sequence[str], *, days:
     ]
 
 
-def fit_training_part(path: Path, out: Path) -> Path:
-    """Fit a workload model to the training part of a trace and save it in a folder; return its file.
+def fit_training_part(path: Path, out: Path) -> None:
+    """Fit a workload model to the training part of a trace and save it as ``out``.
 
     Raises:
         TraceError: The trace cannot be read.
@@ -148,7 +148,5 @@ def fit_training_part(path: Path, out: Path) -> Path:
     trace = load_trace(path)
     ticks = to_ticks(trace)
     part = load_splits().window(trace.name, "train", len(ticks.values))
-    model = fit_workload(f"{trace.name}-fitted", ticks.values[part], minute_of_week=minute_of_week(ticks.start))
-    file = out / f"{model.name}.json"
-    save_workload(model, file)
-    return file
+    model = fit_workload(out.stem, ticks.values[part], minute_of_week=minute_of_week(ticks.start))
+    save_workload(model, out)

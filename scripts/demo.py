@@ -123,7 +123,9 @@ def _train_settings(settings: DemoSettings, trace: Path | None, out: Path) -> An
     train = load_config(TrainSettings, settings.train, None)
     if trace is None:
         return train
-    model = fit_training_part(trace, out)
+    model = out / f"{trace.stem}-fitted.json"
+    if not model.exists():
+        fit_training_part(trace, model)
     source = train.env.source.model_copy(
         update={"traces": (str(trace),), "models": (*train.env.source.models, str(model))}
     )
