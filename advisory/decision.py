@@ -1,7 +1,7 @@
 """From preferences over the action's parts to a decision that keeps the constraints, and its capacity.
 
 The capacity is what the simulated group would set (``simulators.autoscaling``). Policies with an absolute
-want (static, forecast) take the scale part as an offset; the others add it to the present desired capacity
+want (static, scheduled, forecast) take the scale part as an offset; the others add it to the present desired capacity
 once.
 
 The group's controller lowers capacity for a forecast policy only after ``hold_minutes`` below it, and then
@@ -21,8 +21,15 @@ from advisory.reading import RequestError, Situation, dependable_rps
 from advisory.schemas import BoundApplied, Constraints
 from advisory.served import ServedModel
 from envs.action import KEEP, MAX_SCALE, decode
-from simulators.autoscaling import instances_for
-from simulators.records import DECISION, POLICY_FORECAST, POLICY_STATIC, QUANTILE_LEVELS, TICKS_PER_ROW
+from simulators.autoscaling import instances_for, scheduled_size
+from simulators.records import (
+    DECISION,
+    POLICY_FORECAST,
+    POLICY_SCHEDULED,
+    POLICY_STATIC,
+    QUANTILE_LEVELS,
+    TICKS_PER_ROW,
+)
 
 
 class Want(NamedTuple):
@@ -114,6 +121,9 @@ def wanted_capacity(
         demand_rps = float(entry["mean_demand_ratio"] * record["mean_demand_rps"])
         need = instances_for(demand_rps, each_rps, entry, spot_fraction) + scale
         return Want(need, demand_rps, each_rps, need)
+    if entry["kind"] == POLICY_SCHEDULED:
+        need = int(scheduled_size(entry, int(record["minute_of_week"]))) + scale
+        return Want(need, None, each_rps, need)
     if entry["kind"] != POLICY_FORECAST:
         return Want(desired + scale, None, each_rps, desired + scale)
 

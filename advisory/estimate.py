@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from advisory.reading import Situation, near_demand_rps
 from advisory.served import ServedModel
-from simulators.fleet import on_demand_target
+from simulators.adjustments import on_demand_count
 from simulators.latency import overloaded_tail, quantile_from_tail, response_tail
 
 _RESPONSE_S: Final = np.geomspace(0.001, 60.0, 120)
@@ -49,7 +49,7 @@ def recommended_parts(
     capacities = model.physics["capacity_rps"][members]
     listed = np.array([model.catalogue.types[kind].price_usd_per_hour for kind in members])
     spot = situation.spot_usd_per_hour[members]
-    on_demand = on_demand_target(capacity, spot_fraction)
+    on_demand = on_demand_count(capacity, int(model.physics["on_demand_base"]), 1.0 - spot_fraction)
     cheapest, cheapest_spot = int(np.argmin(listed / capacities)), int(np.argmin(spot / capacities))
     parts = [
         Part(int(members[cheapest]), on_demand, float(listed[cheapest])),

@@ -18,7 +18,7 @@ from advisory.served import ServedModel
 from forecasting.annotate import annotation_forecaster
 from forecasting.detector import LevelDetector, score_series
 from forecasting.seasonal_naive import run_series
-from simulators.fleet import on_demand_target
+from simulators.adjustments import on_demand_count
 from simulators.records import LEAD_MINUTES, POLICY_MANUAL, QUANTILE_LEVELS, TELEMETRY, TICK_S, TICKS_PER_ROW
 from simulators.scenario import minute_of_week
 
@@ -164,7 +164,9 @@ def _write_fleet(record: np.void, fleet: FleetState, model: ServedModel) -> None
     record["spec"], record["policy"] = spec, _policy(fleet.scaling_policy, model)
     record["desired"], record["in_service"], record["pending"] = fleet.desired, in_service, fleet.pending
     record["draining"], record["refreshing"] = fleet.draining, fleet.refreshing
-    record["spot_in_use"], record["spot_fraction"] = _spot(fleet, wanted)
+    record["leaving"], record["commitment_used"] = fleet.leaving, fleet.commitment_used
+    record["commitment_usd_per_hour"] = fleet.commitment_usd_per_hour
+    record["spot_in_use"], record["spot_fraction"] = _spot(fleet, wanted, model)
     _write_types(record, fleet, wanted, model)
     counts = record["type_count"]
     used = counts > 0
@@ -196,7 +198,7 @@ def _policy(name: str | None, model: ServedModel) -> int:
     return model.policy_names.index(name)
 
 
-def _spot(fleet: FleetState, wanted: int) -> tuple[int, float]:
+def _spot(fleet: FleetState, wanted: int, model: ServedModel) -> tuple[int, float]:
     """Return spot instances in use and the share asked for, 0..1."""
     if fleet.spot_instances is not None and fleet.spot_instances > wanted:
         raise RequestError(
@@ -207,7 +209,7 @@ def _spot(fleet: FleetState, wanted: int) -> tuple[int, float]:
         return in_use, in_use / wanted if wanted else 0.0
     fraction = fleet.spot_percent / 100.0
     if fleet.spot_instances is None:
-        return wanted - on_demand_target(wanted, fraction), fraction
+        return wanted - on_demand_count(wanted, int(model.physics["on_demand_base"]), 1.0 - fraction), fraction
     return fleet.spot_instances, fraction
 
 

@@ -4,7 +4,7 @@ from advisory.decision import Decision
 from advisory.reading import Situation, near_demand_rps
 from advisory.served import ServedModel
 from envs.action import unit_price
-from simulators.fleet import on_demand_target
+from simulators.adjustments import on_demand_count
 from simulators.records import LEAD_MINUTES, POLICY_STATIC, QUANTILE_LEVELS
 
 LIMITS = (
@@ -89,7 +89,7 @@ def _specification(model: ServedModel, situation: Situation, decision: Decision)
 def _spot(model: ServedModel, situation: Situation, decision: Decision) -> str:
     record, spec = situation.record, decision.spec
     spot, listed = (float(record[f"candidate_{market}_usd_per_hour"][spec]) for market in ("spot", "on_demand"))
-    on_demand = on_demand_target(decision.capacity, decision.spot_fraction)
+    on_demand = on_demand_count(decision.capacity, int(model.physics["on_demand_base"]), 1.0 - decision.spot_fraction)
     taken = float(record["minutes_since_interruption"][spec])
     refused = float(record["minutes_since_launch_failure"][spec])
     calm = "none is known to have been taken back or refused for a day"

@@ -79,6 +79,13 @@ class FleetState(_RequestPart):
         max_length=32,
         description="Instances in service or pending by type; all of the launch specification if left out",
     )
+    leaving: Instances = Field(
+        default=0, description="Those of in_service or pending that go as soon as their replacement serves"
+    )
+    commitment_usd_per_hour: float = Field(
+        default=0.0, ge=0, le=1e5, description="Compute Savings Plan commitment that this group uses first"
+    )
+    commitment_used: Share = Field(default=0.0, description="Share of the commitment used at the present size")
     refreshing: bool = Field(default=False, description="Whether a rolling replacement of instances runs")
 
 

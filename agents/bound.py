@@ -25,8 +25,14 @@ over columns j = (type, utilisation), a_j = capacity x utilisation. Any feasible
     subject to  a_j (alpha - L_j beta) <= p_j,  alpha <= beta,  alpha, beta >= 0
 
 is a lower bound too, so it is enough to search beta on a grid and take the best alpha for each. Boot, registration,
-warm-up, drain, the 60 s minimum and whole instances only add to the bill. Refunds are not part of totals. The bound of
-a window is the sum over its minutes of the smaller of penalty and good-minute cost.
+warm-up, drain, the 60 s minimum, credits and whole instances only add to the bill. Refunds are not part of totals. The
+bound of a window is the sum over its minutes of the smaller of penalty and good-minute cost, and of the balancer's cost
+of the demand without retries. Each instance-second carries its volume.
+
+A Savings Plan is paid whatever happens. Its dollars cover usage at the plan's rate; give each of them the shadow price
+``m``: then an instance on demand costs at least ``m`` times that rate, and what the commitment of all the hours the
+window touches is worth, ``m`` times its dollars, is taken off once. Every ``m`` in 0..1 gives a lower bound (weak
+duality), the best of a few is taken.
 """
 
 from typing import Final
@@ -38,10 +44,12 @@ from agents.rollout import Windows
 from simulators.bank import Bank
 from simulators.latency import overloaded_tail, response_tail
 from simulators.records import TICK_S, ZONES
+from simulators.service import capacity_rps
 
 _UTILIZATIONS: Final = np.concatenate((np.arange(0.02, 0.9999, 0.002), np.geomspace(1.0, 20.0, 600), [1e6]))
 _TARGET_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _BETA_OVER_COST: Final = np.concatenate(([0.0], np.geomspace(1e-2, 1e3, 300)))
+_SHADOW_PRICES: Final = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 _LATE_PRICE: Final = np.concatenate(([0.0], np.geomspace(1e-3, 1e4, 2000)))
 
 
@@ -87,7 +95,7 @@ class GoodMinute:
         kinds = used_types(physics)
         self._errors = float(physics["slo_error_fraction"])
         self._late = float(physics["slo_late_fraction"])
-        self._capacity = np.array([physics["capacity_rps"][kind] / scale for kind in kinds])
+        self._capacity = np.array([capacity_rps(physics, kind, scale) for kind in kinds])
         shares = [late_share(log_tails, physics, kind, scale) for kind in kinds]
         fewest = 1.0 / _UTILIZATIONS[1:]
         self._least = [(fewest + _LATE_PRICE[:, None] * share[:-1]).min(axis=1) for share in shares]
@@ -110,10 +118,13 @@ class GoodMinute:
         return np.asarray(((1.0 - self._errors) * alphas - self._late * betas).max(axis=1))
 
 
-def lowest_prices(bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int) -> NDArray[np.float64]:
+def lowest_prices(
+    bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int, on_demand_share: float = 1.0
+) -> NDArray[np.float64]:
     """Return the lowest price any instance can be paying in each market hour of a window, [hours, types in use].
 
-    An instance pays what its pool cost at the start of its own hour, so the hour before counts too.
+    An instance pays what its pool cost at the start of its own hour, so the hour before counts too. Volumes included;
+    an instance on demand is taken at ``on_demand_share`` of its list price.
     """
     kinds = used_types(physics)
     phase = int(world["market_phase"])
@@ -123,8 +134,8 @@ def lowest_prices(bank: Bank, world: np.void, physics: np.void, first_tick: int,
     for column, kind in enumerate(kinds):
         pools = tape[:, kind * ZONES : (kind + 1) * ZONES].min(axis=1).astype(np.float64)
         paying = np.minimum(pools[hours % len(tape)], pools[(hours - 1) % len(tape)])
-        lowest[:, column] = np.minimum(paying, float(physics["on_demand_usd_per_s"][kind]))
-    return lowest
+        lowest[:, column] = np.minimum(paying, on_demand_share * float(physics["on_demand_usd_per_s"][kind]))
+    return lowest + float(physics["volume_usd_per_s"])
 
 
 Programs = dict[tuple[int, float], GoodMinute]
@@ -139,13 +150,38 @@ def bound_per_tick(
     """
     world = bank.worlds[world_index]
     physics = bank.physics[world["physics"]]
+    programs = {} if programs is None else programs
+    commitment = float(physics["commitment_usd_per_s"])
+    if commitment <= 0.0:
+        return _without_commitment(bank, world, physics, first_tick, last_tick, programs, 1.0)
+    scored = bank.scored[int(bank.tapes[world["tape"]]["start"]) + np.arange(first_tick, last_tick)] > 0
+    phase = int(world["market_phase"])
+    hours = (last_tick - 1 + phase) // 60 - (first_tick + phase) // 60 + 1
+    best = np.full(last_tick - first_tick, -np.inf)
+    for shadow_price in _SHADOW_PRICES:
+        share = min(1.0, shadow_price * (1.0 - float(physics["plan_discount"])))
+        cost = _without_commitment(bank, world, physics, first_tick, last_tick, programs, share)
+        worth = shadow_price * 3600.0 * commitment * hours / max(1, scored.sum())
+        bound = cost + scored * (TICK_S * commitment - worth)
+        best = bound if bound.sum() > best.sum() else best
+    return best
+
+
+def _without_commitment(
+    bank: Bank,
+    world: np.void,
+    physics: np.void,
+    first_tick: int,
+    last_tick: int,
+    programs: Programs,
+    on_demand_share: float,
+) -> NDArray[np.float64]:
     tape = bank.tapes[world["tape"]]
     log_tails = bank.log_tails[int(world["physics"])]
     at = slice(int(tape["start"]) + first_tick, int(tape["start"]) + last_tick)
     demand = bank.demand_rps[at].astype(np.float64)
     scales = bank.work_scale[at]
-    prices = lowest_prices(bank, world, physics, first_tick, last_tick)
-    programs = {} if programs is None else programs
+    prices = lowest_prices(bank, world, physics, first_tick, last_tick, on_demand_share)
     phase = int(world["market_phase"])
     hour = (np.arange(first_tick, last_tick) + phase) // 60 - (first_tick + phase) // 60
     per_request = np.empty(len(demand))
@@ -160,6 +196,8 @@ def bound_per_tick(
     if physics["traffic_penalty"]:
         penalty *= demand / float(tape["reference_demand_rps"])
     cost = np.minimum(per_request * demand * TICK_S, np.where(demand > 0.0, penalty, 0.0))
+    lcu_usd_per_s = physics["lcu_per_rps"] * physics["lcu_usd_per_s"] * demand
+    cost += TICK_S * (float(physics["balancer_usd_per_s"]) + lcu_usd_per_s)
     return np.asarray(cost * bank.scored[at])
 
 

@@ -13,6 +13,7 @@ from agents.rules import Rule, RuleBook
 from envs.action import encode_action
 from envs.settings import TaskSettings
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 from simulators.records import LEAD_MINUTES
 
 _MOST_EXPENSIVE_RANK: Final = 4
@@ -72,7 +73,7 @@ def try_rule(rule: Rule, bank: Bank, task: TaskSettings, windows: Windows) -> Tr
     totals = played.totals
     return Tried(
         rule,
-        over_reference(played, totals["on_demand_usd"] + totals["spot_usd"]),
+        over_reference(played, infra_usd(totals)),
         over_reference(played, totals["slo_penalty_usd"]),
         bad_fraction(played),
     )

@@ -20,9 +20,10 @@ from agents.statistics import Estimate, PairedTotals
 from envs.action import encode_action
 from envs.settings import TaskSettings
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 from simulators.latency import quantile_from_tail
 from simulators.market import draw_market
-from simulators.records import OUTCOME, RESPONSE_GRID_MS
+from simulators.records import BILL_LINES, OUTCOME, RESPONSE_GRID_MS
 from simulators.scenario import Scenario
 from simulators.worlds import build_bank, cross
 
@@ -236,7 +237,7 @@ def figures(totals: NDArray[np.void], longest_bad_run: NDArray[np.int64]) -> dic
     requests = max(float(totals["requests"].sum()), 1e-9)
     tail = totals["slower_requests"].sum(axis=0) / requests
     days = float(totals["ticks"].mean()) / 1440.0
-    infra = mean["on_demand_usd"] + mean["spot_usd"]
+    infra = sum(mean[line] for line in BILL_LINES)
     p95, p99 = (float(quantile_from_tail(tail, np.array(RESPONSE_GRID_MS), q)) for q in (0.95, 0.99))
     return {
         "total_usd": infra + mean["slo_penalty_usd"],
@@ -269,7 +270,7 @@ def bill_at_equal_bad_minutes(contest: Contest, policy: str) -> Estimate:
         return Estimate(np.nan, np.nan, np.nan)
 
     def bill(totals: NDArray[np.void]) -> NDArray[np.float64]:
-        return np.asarray((totals["on_demand_usd"] + totals["spot_usd"]) / totals["reference_usd"])
+        return np.asarray(infra_usd(totals) / totals["reference_usd"])
 
     rival = min(good, key=lambda totals: float(bill(totals).sum()))
     ours_bill, rival_bill = bill(ours), bill(rival)

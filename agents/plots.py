@@ -14,7 +14,7 @@ from agents.policies import Policy
 from agents.rollout import Windows, bad_fraction, play
 from envs.settings import TaskSettings
 from simulators.bank import Bank
-from simulators.fleets import FleetBatch
+from simulators.fleets import FleetBatch, infra_usd
 
 _MARKERS = {"rl": "*", "rule": "o", "aws": "s", "constant": "."}
 _DEAREST_SHOWN = 1.5
@@ -23,7 +23,7 @@ _COLOURS = {"rl": "tab:red", "rule": "tab:blue", "aws": "tab:orange", "constant"
 
 def _bill(contest: Contest, name: str) -> float:
     totals = contest.played[name].totals
-    return float((totals["on_demand_usd"] + totals["spot_usd"]).sum() / totals["reference_usd"].sum())
+    return float(infra_usd(totals).sum() / totals["reference_usd"].sum())
 
 
 def plot_front(contest: Contest, path: Path) -> None:

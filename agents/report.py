@@ -8,6 +8,7 @@ from agents.evaluation import BOUND, Contest, bill_at_equal_bad_minutes, figures
 from agents.rollout import bad_fraction
 from agents.rules import RuleBook
 from agents.statistics import Estimate
+from simulators.fleets import infra_usd
 from telemetry.provenance import write_json, write_text
 
 Json = dict[str, Any]
@@ -97,7 +98,7 @@ def table_rows(contest: Contest) -> list[tuple[str, str, float, float, float, fl
     rows = []
     for name in shown:
         totals = contest.played[name].totals
-        bill = contest.over_reference(totals["on_demand_usd"] + totals["spot_usd"])
+        bill = contest.over_reference(infra_usd(totals))
         penalty = contest.over_reference(totals["slo_penalty_usd"])
         rows.append((name, contest.kinds[name], bill + penalty, bill, penalty, bad_fraction(contest.played[name])))
     rows.sort(key=lambda row: row[2])

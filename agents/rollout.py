@@ -10,7 +10,7 @@ from agents.policies import Policy
 from envs.action import decode
 from envs.settings import TaskSettings
 from simulators.bank import Bank
-from simulators.fleets import FleetBatch
+from simulators.fleets import FleetBatch, infra_usd
 from simulators.menu import menu_records
 from simulators.records import OUTCOME
 
@@ -68,7 +68,7 @@ class Played:
     def total_usd(self) -> NDArray[np.float64]:
         """[B] bill before refunds, and penalty."""
         totals = self.totals
-        return np.asarray(totals["on_demand_usd"] + totals["spot_usd"] + totals["slo_penalty_usd"])
+        return np.asarray(infra_usd(totals) + totals["slo_penalty_usd"])
 
 
 def whole_windows(bank: Bank, seed: int = 0) -> Windows:
@@ -134,7 +134,7 @@ def play(
         if detail:
             totals["slower_requests"] += outcomes["slower_requests"]
         day = number * step // 1440
-        daily_usd[:, day] += outcomes["on_demand_usd"] + outcomes["spot_usd"] + outcomes["slo_penalty_usd"]
+        daily_usd[:, day] += infra_usd(outcomes) + outcomes["slo_penalty_usd"]
         daily_reference[:, day] += outcomes["reference_usd"]
         if watch is not None:
             watch(fleets)

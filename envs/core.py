@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from envs.action import action_space, integers
 from envs.episodes import Episodes
 from envs.rendering import render_text
-from envs.reward import infra_usd
 from envs.settings import EnvSettings
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 from simulators.records import OUTCOME
 
 Observation = NDArray[np.float32]

@@ -22,7 +22,7 @@ from simulators.physics import service_s
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS
 from telemetry.compiled import Record, compiled
 
-OBSERVATION_VERSION: Final = 1
+OBSERVATION_VERSION: Final = 2
 BOUND: Final = 5.0
 PLANNING_UTILIZATION: Final = 0.7
 _CANDIDATE_PARTS: Final = 6
@@ -56,6 +56,7 @@ _LEADING: Final = (
     Feature("missing", "19 instances", "desired less in service, / 19"),
     Feature("pending", "19 instances", "instances not serving yet, / 19"),
     Feature("draining", "19 instances", "instances going down, / 19"),
+    Feature("leaving", "19 instances", "instances that serve until their replacement does, / 19"),
     Feature("spot_in_use", "share", "share of wanted instances that are spot"),
     Feature(
         "needed_now", "19 instances", "instances the visible demand needs at 70 %, less the capacity in service, / 19"
@@ -64,6 +65,8 @@ _LEADING: Final = (
     Feature("anomaly_score", "0..1", "high is anomalous"),
     Feature("refreshing", "0/1", "1 while a rolling replacement runs"),
     Feature("spot_fraction", "share", "spot share asked for"),
+    Feature("commitment", "1", "Savings Plan commitment over the reference type's cost for the mean demand"),
+    Feature("commitment_used", "share", "share of it the fleet uses at its present size"),
 )
 
 
@@ -160,13 +163,16 @@ def _encode(
     out[15] = (reading.desired - reading.in_service) / MAX_SCALE
     out[16] = reading.pending / MAX_SCALE
     out[17] = reading.draining / MAX_SCALE
-    out[18] = reading.spot_in_use / wanted
-    out[19] = needed / capacity / MAX_SCALE
-    out[20] = reading.forecast_available
-    out[21] = reading.anomaly_score
-    out[22] = reading.refreshing
-    out[23] = reading.spot_fraction
-    at = 24
+    out[18] = reading.leaving / MAX_SCALE
+    out[19] = reading.spot_in_use / wanted
+    out[20] = needed / capacity / MAX_SCALE
+    out[21] = reading.forecast_available
+    out[22] = reading.anomaly_score
+    out[23] = reading.refreshing
+    out[24] = reading.spot_fraction
+    out[25] = reading.commitment_usd_per_hour / (reference_price * reading.mean_demand_rps)
+    out[26] = reading.commitment_used
+    at = 27
     for lead in range(len(LEAD_MINUTES)):
         for level in range(len(QUANTILE_LEVELS)):
             need = reading.forecast_rps[lead, level] / (PLANNING_UTILIZATION * capacity)

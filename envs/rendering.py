@@ -3,6 +3,7 @@
 import numpy as np
 
 from envs.settings import TaskSettings
+from simulators.fleets import infra_usd
 
 _BAR = 40
 
@@ -15,7 +16,7 @@ def render_text(reading: np.void, outcome: np.void, task: TaskSettings) -> str:
     demand = float(reading["demand_rps"])
     load = demand / capacity if capacity > 0 else 1.0
     filled = min(_BAR, int(load * _BAR))
-    usd = float(outcome["on_demand_usd"] + outcome["spot_usd"])
+    usd = float(infra_usd(outcome))
     spec = task.candidates[int(reading["spec"])].name
     policy = task.menu[int(reading["policy"])].name
     return "\n".join(

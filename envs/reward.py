@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.settings import RewardWeights
+from simulators.fleets import infra_usd
 
 TERMS: Final = ("cost_savings", "sla_compliance", "performance_impact", "resource_efficiency")
 Terms = dict[str, NDArray[np.float64]]
-
-
-def infra_usd(outcomes: NDArray[np.void]) -> NDArray[np.float64]:
-    """Return the bill before refunds, [B] USD."""
-    return np.asarray(outcomes["on_demand_usd"] + outcomes["spot_usd"])
 
 
 def reward_terms(outcomes: NDArray[np.void]) -> Terms:

@@ -10,9 +10,10 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from envs.action import action_space
 from envs.episodes import Episodes
-from envs.reward import TERMS, infra_usd
+from envs.reward import TERMS
 from envs.settings import EnvSettings
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 
 _SUMS = (*(f"reward/{name}" for name in TERMS), "infra_usd", "slo_penalty_usd", "reference_usd", "bad_minutes")
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from envs.action import action_space, integers
 from envs.episodes import Episodes
-from envs.reward import infra_usd
 from envs.settings import EnvSettings
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 
 
 class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):

@@ -1,26 +1,51 @@
 """Scaling policies that act on every tick: what each wants desired capacity to be.
 
 Policies see what an account shows: metrics of the last visible minute, the census of the group, the forecast of the
-current row. Those that state an absolute want (static, forecast) take the decision's scale part as an offset; target
-tracking and manual are incremental. Sources: EC2 Auto Scaling user guide (target tracking; default instance warm-up);
-alarm counts 3 of 3 and 15 of 15 and the low ratios 0.70 (CPU) and 0.90 (request count) are the ones seen in public
-captures of the managed alarms, and stay fields of the policy.
+current row. Those that state an absolute want (static, scheduled, forecast) take the decision's scale part as an
+offset; the others are incremental. Sources: EC2 Auto Scaling user guide (target tracking, step and simple scaling,
+scheduled and predictive scaling, default instance warm-up); alarm counts 3 of 3 and 15 of 15 and the low ratios 0.70 (CPU) and 0.90
+(request count) are the ones seen in public captures of the managed alarms, and stay fields of the policy. The algorithm
+of AWS's predictive scaling is not published: ours is predictive-like (``forecasting.hourly``).
 """
 
 import math
 
+import numpy as np
+
+from simulators.adjustments import (
+    alarm_fires,
+    alarm_push,
+    in_step,
+    predictive_capacity,
+    step_capacity,
+    target_tracking_in,
+    target_tracking_out,
+)
 from simulators.bank import Bank
 from simulators.records import (
     LEAD_MINUTES,
+    MAX_POLICIES,
     METRIC_RING,
     POLICY_FORECAST,
+    POLICY_PREDICTIVE,
+    POLICY_SCHEDULED,
     POLICY_STATIC,
+    POLICY_STEP,
     POLICY_TARGET_CPU,
     POLICY_TARGET_REQUESTS,
     QUANTILE_LEVELS,
     TICKS_PER_ROW,
 )
 from telemetry.compiled import Record, compiled_in_place
+
+NO_OPINION = -1
+_WEEK_MINUTES = 7 * 1440
+
+
+@compiled_in_place
+def is_absolute(kind: int) -> bool:
+    """Say whether a policy states the size itself, so that the decision's scale part is an offset to it."""
+    return kind in (POLICY_STATIC, POLICY_SCHEDULED, POLICY_FORECAST)
 
 
 @compiled_in_place
@@ -33,10 +58,15 @@ def demand_quantile(bank: Bank, row: int, lead: int, level: float) -> float:
 
 
 @compiled_in_place
+def visible_demand(bank: Bank, tape: Record, tick: int) -> float:
+    """Return the demand of the last minute up to ``tick`` whose metrics were delivered, requests per second."""
+    return float(bank.demand_rps[tape.start + max(0, bank.visible_tick[tape.start + tick])])
+
+
+@compiled_in_place
 def _forecast_demand(bank: Bank, tape: Record, physics: Record, policy: Record, tick: int) -> float:
     """Return the demand a forecast policy provides for: the worst of the visible minute and all leads up to its own."""
-    visible = max(0, tick - 1 - physics.metric_delay_ticks)
-    worst = float(bank.demand_rps[tape.start + visible])
+    worst = visible_demand(bank, tape, max(0, tick - 1 - physics.metric_delay_ticks))
     row = tape.row_start + tick // TICKS_PER_ROW
     for lead in range(min(policy.lead + 1, len(LEAD_MINUTES))):
         worst = max(worst, demand_quantile(bank, row, lead, policy.quantile))
@@ -44,35 +74,87 @@ def _forecast_demand(bank: Bank, tape: Record, physics: Record, policy: Record, 
 
 
 @compiled_in_place
-def target_tracking_out(counted: int, metric: float, target: float) -> int:
-    """Return the capacity that brings an average metric back to target, rounded up: 10 at 75 of 50 gives 15."""
-    return math.ceil(counted * metric / target - 1e-9)
+def _remember(alarm: int, breaching: bool, points: int, periods: int) -> int:
+    """Return an alarm's memory with one more minute: minutes in a row, or a history where it asks for M of N."""
+    if points < periods:
+        return alarm_push(alarm, breaching)
+    return alarm + 1 if breaching else 0
 
 
 @compiled_in_place
-def target_tracking_in(desired: int, metric: float, target: float) -> int:
-    """Return the capacity after scale-in: remove floor(n - n m / T), and nothing where one less would breach."""
-    if desired <= 1 or metric * desired / (desired - 1) > target:
-        return desired
-    return desired - math.floor(desired - desired * metric / target + 1e-9)
+def _fires(alarm: int, points: int, periods: int) -> bool:
+    if points < periods:
+        return alarm_fires(alarm, points, periods)
+    return alarm >= points
 
 
 @compiled_in_place
-def _track(fleet: Record, policy: Record, metric: float, target: float, warm: int, warming: int) -> int:
-    """Advance the two managed alarms by one minute and return the new desired capacity.
+def _watch(fleet: Record, policy: Record, place: int, metric: float, high: float, low: float) -> tuple[bool, bool]:
+    """Advance the two alarms of a policy by one minute; return whether each is on.
+
+    The high one counts minutes at or above ``high``, the low one at or below ``low``.
+    """
+    high_alarm = _remember(np.int64(fleet.high_alarm[place]), metric >= high, policy.out_points, policy.out_periods)
+    low_alarm = _remember(np.int64(fleet.low_alarm[place]), metric <= low, policy.in_points, policy.in_periods)
+    fleet.high_alarm[place], fleet.low_alarm[place] = high_alarm, low_alarm
+    return (
+        _fires(high_alarm, policy.out_points, policy.out_periods),
+        _fires(low_alarm, policy.in_points, policy.in_periods),
+    )
+
+
+@compiled_in_place
+def _track(fleet: Record, policy: Record, place: int, metric: float, target: float) -> int:
+    """Return what target tracking wants.
 
     A missing metric counts toward neither alarm and resets nothing; capacity is computed from the warm instances,
     and any that is still warming blocks scale-in.
     """
     if math.isnan(metric):
         return int(fleet.desired)
-    fleet.high_points = fleet.high_points + 1 if metric > target else 0
-    fleet.low_points = fleet.low_points + 1 if metric < policy.low_ratio * target else 0
-    if fleet.high_points >= policy.out_points:
-        return max(int(fleet.desired), target_tracking_out(warm, metric, target))
-    if fleet.low_points >= policy.in_points and warming == 0:
+    above, below = np.nextafter(target, np.inf), np.nextafter(policy.low_ratio * target, -np.inf)
+    out, low = _watch(fleet, policy, place, metric, above, below)
+    if out:
+        return max(int(fleet.desired), target_tracking_out(int(fleet.warm), metric, target))
+    if policy.disable_scale_in:
+        return NO_OPINION
+    if low and fleet.warm == fleet.active:
         return target_tracking_in(int(fleet.desired), metric, target)
     return int(fleet.desired)
+
+
+@compiled_in_place
+def _step(fleet: Record, policy: Record, place: int, metric: float, tick: int) -> int:
+    """Return what step scaling wants, or simple scaling, which waits for launches and its cooldown.
+
+    Instances that are warming up do not count where capacity is added, so a breach that lasts adds them once; they
+    block scale-in.
+    """
+    if math.isnan(metric):
+        return int(fleet.desired)
+    out, low = _watch(fleet, policy, place, metric, policy.high_threshold, policy.low_threshold)
+    simple = policy.cooldown_ticks > 0
+    if simple and fleet.in_service < fleet.active:
+        fleet.cooldown_until = tick + policy.cooldown_ticks
+    if simple and tick < fleet.cooldown_until:
+        return int(fleet.desired)
+    wanted = int(fleet.desired)
+    if out:
+        counted = wanted if simple else wanted - int(fleet.active - fleet.warm)
+        for step in range(policy.num_steps_out):
+            lower, upper = policy.step_out_lower[step], policy.step_out_upper[step]
+            if in_step(metric - policy.high_threshold, lower, upper, True):
+                change = policy.step_out_change[step]
+                wanted = max(wanted, step_capacity(counted, change, policy.adjustment, policy.min_magnitude))
+    elif low and fleet.warm == fleet.active:
+        for step in range(policy.num_steps_in):
+            lower, upper = policy.step_in_lower[step], policy.step_in_upper[step]
+            if in_step(metric - policy.low_threshold, lower, upper, False):
+                change = policy.step_in_change[step]
+                wanted = min(wanted, step_capacity(wanted, change, policy.adjustment, policy.min_magnitude))
+    if simple and wanted != fleet.desired:
+        fleet.cooldown_until = tick + policy.cooldown_ticks
+    return wanted
 
 
 @compiled_in_place
@@ -82,12 +164,12 @@ def _hold(fleet: Record, policy: Record, want: int) -> int:
         fleet.below_ticks, fleet.below_want = 0, 0
         return want
     fleet.below_ticks += 1
-    fleet.below_want = max(fleet.below_want, want)
+    fleet.below_want = max(int(fleet.below_want), want)
     if fleet.below_ticks <= policy.hold_ticks:
         return int(fleet.desired)
-    lowest = fleet.below_want
+    lowest = int(fleet.below_want)
     fleet.below_ticks, fleet.below_want = 0, 0
-    return int(lowest)
+    return lowest
 
 
 @compiled_in_place
@@ -98,42 +180,81 @@ def instances_for(demand_rps: float, capacity_rps: float, policy: Record, spot_f
 
 
 @compiled_in_place
-def want(
-    fleet: Record,
-    bank: Bank,
-    world: Record,
-    physics: Record,
-    policy: Record,
-    tick: int,
-    warm: int,
-    warming: int,
-    capacity_rps: float,
-) -> int:
-    """Return the desired capacity a policy asks for at the start of a tick, before the group's limits.
+def scheduled_size(policy: Record, minute_of_week: int) -> int:
+    """Return the size of the last scheduled action; before the week's first one, that of the week's last."""
+    size = policy.scheduled_instances[policy.num_scheduled - 1]
+    for entry in range(policy.num_scheduled):
+        if policy.scheduled_minute[entry] <= minute_of_week:
+            size = policy.scheduled_instances[entry]
+    return int(size)
 
-    Args:
-        fleet: FLEET record; alarm and hold counters advance.
-        bank: World tapes.
-        world: WORLD record.
-        physics: PHYSICS record.
-        policy: POLICY record of the current menu entry.
-        tick: Tick of the demand tape.
-        warm: Active instances that serve and were launched at least the warm-up time ago; the group's metric.
-        warming: Active instances that are not warm.
-        capacity_rps: What one target can be counted on for: the weakest one's capacity under round robin.
-    """
-    tape = bank.tapes[world.tape]
+
+@compiled_in_place
+def _predicted(fleet: Record, bank: Bank, tape: Record, policy: Record, tick: int) -> int:
+    """Return the size the hourly load forecast needs, from the buffer before the hour on; 0 while there is none."""
+    hours = (tape.length + 59) // 60
+    hour = min((tick + policy.buffer_ticks) // 60, hours - 1)
+    load_rps = bank.predictive_rps[tape.hour_start + hour]
+    if math.isnan(load_rps):
+        return 0
+    return predictive_capacity(float(load_rps), policy.target_utilization * fleet.dependable_rps)
+
+
+@compiled_in_place
+def _opinion(
+    fleet: Record, bank: Bank, tape: Record, physics: Record, policy: Record, place: int, tick: int, offset: int
+) -> int:
+    """Return the size that one policy wants, or NO_OPINION."""
+    visible = max(0, tick - 1 - physics.metric_delay_ticks)
+    delivered = bank.visible_tick[tape.start + visible] == visible
     ring = (tick - 1 - physics.metric_delay_ticks) % METRIC_RING
+    cpu = fleet.cpu_utilization[ring] if delivered else np.nan
+    requests = fleet.requests_per_target[ring] if delivered else np.nan
     if policy.kind == POLICY_TARGET_CPU:
-        return _track(fleet, policy, fleet.cpu_utilization[ring], policy.target_utilization, warm, warming)
+        return _track(fleet, policy, place, cpu, policy.target_utilization)
     if policy.kind == POLICY_TARGET_REQUESTS:
-        target = policy.target_utilization * capacity_rps * 60.0
-        return _track(fleet, policy, fleet.requests_per_target[ring], target, warm, warming)
+        target = policy.target_requests_per_minute
+        if math.isnan(target):
+            target = policy.target_utilization * fleet.dependable_rps * 60.0
+        return _track(fleet, policy, place, requests, target)
+    if policy.kind == POLICY_STEP:
+        return _step(fleet, policy, place, requests if policy.by_requests else cpu, tick)
+    if policy.kind == POLICY_SCHEDULED:
+        return scheduled_size(policy, (tape.minute_of_week + tick) % _WEEK_MINUTES) + offset
+    if policy.kind == POLICY_PREDICTIVE:
+        return _predicted(fleet, bank, tape, policy, tick)
     if policy.kind == POLICY_STATIC:
         demand_rps = policy.mean_demand_ratio * tape.mean_demand_rps
-        return instances_for(demand_rps, capacity_rps, policy, fleet.spot_fraction) + fleet.offset
+        return instances_for(demand_rps, fleet.dependable_rps, policy, fleet.spot_fraction) + offset
     if policy.kind == POLICY_FORECAST:
         demand_rps = _forecast_demand(bank, tape, physics, policy, tick)
-        need = instances_for(demand_rps, capacity_rps, policy, fleet.spot_fraction) + fleet.offset
+        need = instances_for(demand_rps, fleet.dependable_rps, policy, fleet.spot_fraction) + offset
         return _hold(fleet, policy, need)
     return int(fleet.desired)
+
+
+@compiled_in_place
+def want(fleet: Record, bank: Bank, tape: Record, physics: Record, menu: Record, tick: int) -> int:
+    """Return the desired capacity the current policy asks for at the start of a tick, before the group's limits.
+
+    Where policies act beside it the largest want counts, so capacity is added if any wants it and removed only if all
+    agree. Predictive scaling only raises: alone it never goes below desired capacity.
+
+    Args:
+        fleet: FLEET record whose census is of this tick; alarms and hold counters advance.
+        bank: World tapes.
+        tape: TAPE record.
+        physics: PHYSICS record.
+        menu: POLICY records.
+        tick: Tick of the demand tape.
+    """
+    policy = menu[fleet.policy]
+    wanted = _opinion(fleet, bank, tape, physics, policy, 0, tick, int(fleet.offset))
+    alone = policy.also[0] < 0
+    if alone and policy.kind == POLICY_PREDICTIVE:
+        return max(wanted, int(fleet.desired))
+    for place in range(1, MAX_POLICIES):
+        other = policy.also[place - 1]
+        if other >= 0:
+            wanted = max(wanted, _opinion(fleet, bank, tape, physics, menu[other], place, tick, 0))
+    return int(fleet.desired) if wanted == NO_OPINION else wanted

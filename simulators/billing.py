@@ -1,14 +1,16 @@
-"""The instance bill of one tick: per second, 60 s minimum, hour-start spot prices, first-hour refunds apart.
+"""The bill of one tick: instances per second with a 60 s minimum, the commitment, credits, volumes, the balancer.
 
-Sources: EC2 user guide ("Billing for interrupted Spot Instances"; instance lifecycle: only ``running`` is billed) and
-the AWS price pages (per-second billing with a minimum of 60 s).
+Sources: EC2 user guide ("Billing for interrupted Spot Instances"; instance lifecycle: only ``running`` is billed;
+burstable instances), the AWS price pages (per-second billing with a minimum of 60 s; EBS; load balancer capacity units)
+and the Savings Plans user guide (a commitment is paid in every hour, used or not, and never covers spot). Simplified:
+capacity units are those of each minute and not of the hour's mean, and partial balancer hours are not rounded up.
 """
 
 from typing import Final
 
 from simulators.bank import Bank
-from simulators.fleet import remove, spot_price
-from simulators.records import FOREVER, SPOT, TICK_S, ZONES
+from simulators.fleet import end_second, remove, spot_price
+from simulators.records import FOREVER, RECLAIMED, SPOT, TICK_S, ZONES
 from telemetry.compiled import Record, compiled_in_place
 
 MINIMUM_S: Final = 60
@@ -16,41 +18,151 @@ HOUR_S: Final = 3600
 
 
 @compiled_in_place
-def end_second(fleet: Record, slot: int) -> int:
-    """Return the second an instance is gone, FOREVER while it is wanted."""
-    if fleet.off_s[slot] == FOREVER:
-        return FOREVER
-    return int(fleet.off_s[slot]) + int(fleet.grace_s[slot])
+def bill(
+    fleet: Record,
+    bank: Bank,
+    world: Record,
+    physics: Record,
+    outcome: Record,
+    tick: int,
+    settled: bool,
+    arrivals: float,
+) -> None:
+    """Add what one tick costs.
+
+    Args:
+        fleet: FLEET record.
+        bank: World tapes.
+        world: WORLD record.
+        physics: PHYSICS record.
+        outcome: OUTCOME record; lines are added.
+        tick: Tick of the demand tape.
+        settled: Whether no slot changes within the tick, so that the sums of the census hold for all of it.
+        arrivals: Requests that reached the load balancer, per second.
+    """
+    if settled:
+        if fleet.priced_until_s < (tick + 1) * TICK_S:
+            _price_spot(fleet, bank, world, physics, tick)
+        billed_s = float(TICK_S * fleet.billed)
+        on_demand_usd = TICK_S * fleet.on_demand_usd_per_s
+        if fleet.priced_until_s < (tick + 1) * TICK_S:
+            outcome.spot_usd += _bill_spot(fleet, bank, world, physics, tick)
+        else:
+            outcome.spot_usd += TICK_S * fleet.spot_usd_per_s
+    else:
+        billed_s, on_demand_usd = _bill_on_demand(fleet, physics, tick)
+        outcome.spot_usd += _bill_spot(fleet, bank, world, physics, tick)
+    outcome.billed_instance_s += billed_s
+    outcome.volume_usd += billed_s * physics.volume_usd_per_s
+    lcu = arrivals * physics.lcu_per_rps
+    outcome.balancer_usd += TICK_S * (physics.balancer_usd_per_s + lcu * physics.lcu_usd_per_s)
+    outcome.on_demand_usd += _beyond_commitment(fleet, physics, outcome, tick + world.market_phase, on_demand_usd)
 
 
 @compiled_in_place
-def bill(fleet: Record, bank: Bank, world: Record, physics: Record, outcome: Record, tick: int) -> None:
-    """Add what the fleet's instances cost in one tick; a spot instance pays the price at the start of its hour."""
-    tick_start, tick_end = tick * TICK_S, (tick + 1) * TICK_S
+def _beyond_commitment(fleet: Record, physics: Record, outcome: Record, minute: int, on_demand_usd: float) -> float:
+    """Book a minute of the Savings Plan; return what it leaves of the on-demand cost at list price.
+
+    A commitment covers usage at the plan's rate, so a dollar of it covers more than a dollar at list price; what an hour
+    does not use is lost.
+    """
+    if physics.commitment_usd_per_s <= 0.0:
+        return on_demand_usd
+    if minute // 60 != fleet.commitment_hour:
+        fleet.commitment_hour = minute // 60
+        fleet.commitment_left_usd = HOUR_S * physics.commitment_usd_per_s
+    outcome.commitment_usd += TICK_S * physics.commitment_usd_per_s
+    rate = 1.0 - physics.plan_discount
+    covered = min(on_demand_usd * rate, float(fleet.commitment_left_usd))
+    fleet.commitment_left_usd -= covered
+    return max(0.0, on_demand_usd - covered / rate)
+
+
+@compiled_in_place
+def _billed_span(fleet: Record, physics: Record, slot: int, tick: int) -> tuple[int, int]:
+    start = max(fleet.launch_s[slot] + fleet.billing_delay_s[slot], tick * TICK_S)
+    return int(start), min(end_second(fleet, physics, slot), (tick + 1) * TICK_S)
+
+
+@compiled_in_place
+def _bill_on_demand(fleet: Record, physics: Record, tick: int) -> tuple[float, float]:
+    """Return billed instance seconds of both markets, and the list price of those on demand, USD."""
+    billed_s, usd = 0.0, 0.0
     for slot in range(fleet.live):
-        running_from = fleet.launch_s[slot] + fleet.billing_delay_s[slot]
-        start = max(running_from, tick_start)
-        end = min(end_second(fleet, slot), tick_end)
+        start, end = _billed_span(fleet, physics, slot, tick)
+        if end > start:
+            billed_s += end - start
+            if fleet.market[slot] != SPOT:
+                usd += (end - start) * float(physics.on_demand_usd_per_s[fleet.type[slot]])
+    return billed_s, usd
+
+
+@compiled_in_place
+def hour_start(fleet: Record, slot: int, second: int) -> int:
+    """Return the second at which the instance-hour that contains ``second`` began."""
+    running_from = fleet.launch_s[slot] + fleet.billing_delay_s[slot]
+    return int(running_from + (second - running_from) // HOUR_S * HOUR_S)
+
+
+@compiled_in_place
+def _bill_spot(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int) -> float:
+    """Return the cost of the spot instances, USD; each pays the price at the start of its hour."""
+    usd = 0.0
+    for slot in range(fleet.live):
+        if fleet.market[slot] != SPOT:
+            continue
+        start, end = _billed_span(fleet, physics, slot, tick)
         if end <= start:
             continue
-        outcome.billed_instance_s += end - start
-        if fleet.market[slot] != SPOT:
-            outcome.on_demand_usd += (end - start) * float(physics.on_demand_usd_per_s[fleet.type[slot]])
-            continue
-        hour_start = running_from + (end - 1 - running_from) // HOUR_S * HOUR_S
-        if hour_start < start and fleet.price_usd_per_s[slot] > 0.0:
-            outcome.spot_usd += (end - start) * float(fleet.price_usd_per_s[slot])
-            continue
         pool = fleet.type[slot] * ZONES + fleet.zone[slot]
-        if hour_start > start:
-            outcome.spot_usd += (hour_start - start) * float(fleet.price_usd_per_s[slot])
-        fleet.price_usd_per_s[slot] = spot_price(bank, world, hour_start, pool)
-        outcome.spot_usd += (end - max(start, hour_start)) * float(fleet.price_usd_per_s[slot])
+        begun = hour_start(fleet, slot, end - 1)
+        usd += (end - max(start, begun)) * spot_price(bank, world, begun, pool)
+        if begun > start:
+            usd += (begun - start) * spot_price(bank, world, begun - HOUR_S, pool)
+    return usd
 
 
 @compiled_in_place
-def retire(fleet: Record, physics: Record, outcome: Record, tick: int) -> None:
-    """Free the instances that end within a tick: top up the 60 s minimum, book refunds.
+def _price_spot(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int) -> None:
+    """Sum the spot prices of the billed instances, and find the next second at which one of their hours begins."""
+    now_s = tick * TICK_S
+    total, until_s = 0.0, FOREVER
+    for slot in range(fleet.live):
+        if fleet.market[slot] != SPOT:
+            continue
+        start, end = _billed_span(fleet, physics, slot, tick)
+        if end <= start:
+            continue
+        begun = hour_start(fleet, slot, now_s)
+        total += spot_price(bank, world, begun, fleet.type[slot] * ZONES + fleet.zone[slot])
+        until_s = min(until_s, begun + HOUR_S)
+    fleet.spot_usd_per_s, fleet.priced_until_s = total, until_s
+
+
+@compiled_in_place
+def spend_credits(fleet: Record, physics: Record, outcome: Record, tick: int, slot: int, busy_vcpu_s: float) -> None:
+    """Earn and spend the CPU credits of one burstable instance over a tick.
+
+    A credit is a vCPU-minute. Unlimited mode lets the balance fall to minus one day's earning and charges what goes
+    beyond it; standard mode stops at 0, and the instance is throttled to its baseline.
+    """
+    kind = fleet.type[slot]
+    start, end = _billed_span(fleet, physics, slot, tick)
+    if physics.credits_per_s[kind] <= 0.0 or end <= start:
+        return
+    balance = float(fleet.credits[slot]) + (end - start) * physics.credits_per_s[kind] - busy_vcpu_s / 60.0
+    balance = min(balance, physics.max_credits[kind])
+    if not physics.unlimited_credits:
+        balance = max(balance, 0.0)
+    elif balance < -physics.max_credits[kind]:
+        outcome.credit_usd += (-physics.max_credits[kind] - balance) * physics.credit_usd
+        balance = -physics.max_credits[kind]
+    fleet.credits[slot] = balance
+
+
+@compiled_in_place
+def retire(fleet: Record, bank: Bank, world: Record, physics: Record, outcome: Record, tick: int) -> None:
+    """Free the instances that end within a tick: top up the 60 s minimum, book refunds and surplus credits.
 
     The refund of a spot instance that AWS takes back within its first hour equals what it was billed; it is booked
     apart and never netted. Requests queued on an instance that ends are lost and fail in the next minute, as far
@@ -59,24 +171,34 @@ def retire(fleet: Record, physics: Record, outcome: Record, tick: int) -> None:
     tick_end = (tick + 1) * TICK_S
     slot = 0
     while slot < fleet.live:
-        end = end_second(fleet, slot)
+        end = end_second(fleet, physics, slot)
         if end > tick_end:
             slot += 1
             continue
-        run_s = end - (fleet.launch_s[slot] + fleet.billing_delay_s[slot])
-        price = float(physics.on_demand_usd_per_s[fleet.type[slot]])
-        if fleet.market[slot] == SPOT:
-            price = float(fleet.price_usd_per_s[slot])
-        if fleet.reclaimed[slot] and 0 < run_s < HOUR_S:
-            outcome.refund_usd += run_s * price
-        elif 0 < run_s < MINIMUM_S:
-            missing = (MINIMUM_S - run_s) * price
-            if fleet.market[slot] == SPOT:
-                outcome.spot_usd += missing
-            else:
-                outcome.on_demand_usd += missing
-        if fleet.grace_s[slot] < physics.timeout_s:
-            waiting = physics.capacity_rps[fleet.type[slot]] * physics.timeout_s
-            fleet.lost_requests += min(float(fleet.backlog_requests[slot]), waiting)
-        outcome.terminations += 1
+        _settle(fleet, bank, world, physics, outcome, slot, end)
         remove(fleet, slot)
+
+
+@compiled_in_place
+def _settle(fleet: Record, bank: Bank, world: Record, physics: Record, outcome: Record, slot: int, end_s: int) -> None:
+    kind = fleet.type[slot]
+    running_from = fleet.launch_s[slot] + fleet.billing_delay_s[slot]
+    run_s = end_s - running_from
+    spot = fleet.market[slot] == SPOT
+    if 0 < run_s < HOUR_S:
+        usd_per_s = float(physics.on_demand_usd_per_s[kind])
+        if spot:
+            usd_per_s = spot_price(bank, world, running_from, kind * ZONES + fleet.zone[slot])
+        if fleet.state[slot] == RECLAIMED:
+            outcome.refund_usd += run_s * usd_per_s
+        elif run_s < MINIMUM_S and spot:
+            outcome.spot_usd += (MINIMUM_S - run_s) * usd_per_s
+        elif run_s < MINIMUM_S:
+            outcome.on_demand_usd += (MINIMUM_S - run_s) * usd_per_s
+    if fleet.credits[slot] < 0.0:
+        outcome.credit_usd -= float(fleet.credits[slot]) * physics.credit_usd
+    grace = end_s - fleet.off_s[slot]
+    if grace < physics.timeout_s:
+        waiting = physics.capacity_rps[kind] * physics.timeout_s
+        fleet.lost_requests += min(float(fleet.backlog_requests[slot]), waiting)
+    outcome.terminations += 1

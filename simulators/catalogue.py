@@ -43,6 +43,10 @@ class InstanceType:
     coremark_per_vcpu: float
     spot_saving: float
     interruption_band: int
+    network_gbps: float = 0.78
+    credits_per_hour: float = 0.0
+    max_credits: float = 0.0
+    baseline: float = 1.0
 
     @property
     def family(self) -> str:
@@ -89,6 +93,9 @@ class LaunchSpecification:
 
     name: str
     types: tuple[str, ...]
+    spot_allocation: str = "price-capacity-optimized"
+    spot_pools: int = 2
+    on_demand_allocation: str = "lowest-price"
 
     @classmethod
     def single(cls, type_name: str) -> "LaunchSpecification":

@@ -19,6 +19,7 @@ NOTICE: Final = 5
 LAUNCH: Final = 6
 AGE: Final = 7
 EPISODE: Final = 8
+ALLOCATE: Final = 9
 
 _TO_UNIT: Final = 1.0 / 9007199254740992.0
 

@@ -5,15 +5,20 @@ from numpy.typing import NDArray
 
 from simulators.bank import Bank
 from simulators.kernel import reset_batch, step_batch
-from simulators.records import DECISION, FLEET, MAX_TYPES, OUTCOME, TELEMETRY, ZONES
+from simulators.records import BILL_LINES, DECISION, FLEET, MAX_TYPES, OUTCOME, TELEMETRY
 from simulators.service import SCRATCH_ROWS
 
 IntArray = NDArray[np.int64]
 
 
-def work_space() -> tuple[NDArray[np.void], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the scratch arrays that ``step_batch`` writes to: unscored outcome, sums by type, counts by zone."""
-    return np.zeros(1, OUTCOME), np.zeros((SCRATCH_ROWS, MAX_TYPES)), np.zeros(ZONES, np.int64)
+def infra_usd(outcomes: NDArray[np.void]) -> NDArray[np.float64]:
+    """Return the bill before refunds, USD, of each OUTCOME record: the sum of its lines."""
+    return np.sum([outcomes[line] for line in BILL_LINES], axis=0, dtype=np.float64)
+
+
+def work_space() -> tuple[NDArray[np.void], NDArray[np.float64]]:
+    """Return the scratch arrays that ``step_batch`` writes to: unscored outcome, sums by type."""
+    return np.zeros(1, OUTCOME), np.zeros((SCRATCH_ROWS, MAX_TYPES))
 
 
 class FleetBatch:

@@ -9,24 +9,35 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.autoscaling import want
+from simulators.adjustments import refresh_batch, within_limits
+from simulators.autoscaling import is_absolute, visible_demand, want
 from simulators.bank import Bank
 from simulators.billing import bill, retire
 from simulators.draws import AGE, uniform
-from simulators.fleet import is_active, is_member, launch_one, reclaim, terminate_one
+from simulators.fleet import (
+    census,
+    choose_victim,
+    is_member,
+    launch_one,
+    market_events,
+    market_tick,
+    rebalance_zones,
+    release_leaving,
+    set_leaving,
+    stop,
+    unsettle,
+)
 from simulators.physics import REFERENCE_UTILIZATION
 from simulators.records import (
     FOREVER,
     LEAD_MINUTES,
     METRIC_RING,
     ON_DEMAND,
-    POLICY_MANUAL,
-    POLICY_TARGET_CPU,
-    POLICY_TARGET_REQUESTS,
     QUANTILE_LEVELS,
     SPOT,
     TICK_S,
     TICKS_PER_ROW,
+    WANTED,
     ZONES,
 )
 from simulators.service import serve
@@ -57,16 +68,20 @@ def reset(fleet: Record, bank: Bank, world_index: int, tick: int, end_tick: int,
 
     fleet.seed, fleet.world, fleet.tick, fleet.end_tick = seed, world_index, tick, end_tick
     fleet.serial, fleet.live, fleet.desired = count, count, count
-    fleet.spec, fleet.policy, fleet.offset, fleet.refreshing = 0, 0, 0, 0
-    fleet.high_points, fleet.low_points, fleet.below_ticks, fleet.below_want = 0, 0, 0, 0
+    fleet.spec, fleet.policy, fleet.offset, fleet.backlogged = 0, 0, 0, 0
+    fleet.refreshing, fleet.refresh_total, fleet.refresh_stage, fleet.refresh_hold_tick = 0, 0, 0, 0
+    fleet.cooldown_until, fleet.commitment_hour = tick, -1
+    _reset_policy(fleet)
     fleet.bad_run, fleet.longest_bad_run, fleet.ticks_since_bad = 0, 0, _DAY_MINUTES
-    fleet.spot_fraction, fleet.retry_rps, fleet.lost_requests, fleet.bad_recent = 0.0, 0.0, 0.0, 0.0
+    fleet.spot_fraction, fleet.lost_requests, fleet.bad_recent = 0.0, 0.0, 0.0
+    fleet.retry_rps[:] = 0.0
     fleet.last_launch_failure[:] = tick - LONG_AGO
     fleet.last_interruption[:] = tick - LONG_AGO
     for back in range(1, METRIC_RING + 1):
         demand_rps = float(bank.demand_rps[tape.start + max(0, tick - back)])
         ring = (tick - back) % METRIC_RING
-        fleet.cpu_utilization[ring] = min(1.0, demand_rps / (count * physics.capacity_rps[kind]))
+        busy = demand_rps * physics.service_s[kind] / (count * physics.vcpu[kind])
+        fleet.cpu_utilization[ring] = min(1.0, busy)
         fleet.requests_per_target[ring] = demand_rps * TICK_S / count
         fleet.late_fraction[ring] = 0.0
         fleet.error_fraction[ring] = 0.0
@@ -76,14 +91,21 @@ def reset(fleet: Record, bank: Bank, world_index: int, tick: int, end_tick: int,
         fleet.off_s[slot] = FOREVER
         fleet.slot_serial[slot] = slot
         fleet.backlog_requests[slot] = 0.0
-        fleet.price_usd_per_s[slot] = 0.0
+        fleet.credits[slot] = 0.0
         fleet.billing_delay_s[slot] = _WARM_BILLING_DELAY_S
         fleet.ready_delay_s[slot] = _WARM_READY_DELAY_S
-        fleet.grace_s[slot] = 0
         fleet.type[slot] = kind
         fleet.zone[slot] = slot % ZONES
         fleet.market[slot] = ON_DEMAND
-        fleet.reclaimed[slot] = 0
+        fleet.state[slot] = WANTED
+    unsettle(fleet)
+
+
+@compiled_in_place
+def _reset_policy(fleet: Record) -> None:
+    fleet.high_alarm[:] = 0
+    fleet.low_alarm[:] = 0
+    fleet.below_ticks, fleet.below_want = 0, 0
 
 
 @compiled_in_place
@@ -94,111 +116,92 @@ def decide(fleet: Record, physics: Record, menu: NDArray[np.void], decision: Rec
     the next decision. A new specification starts a rolling replacement of what does not match it.
     """
     if fleet.policy != decision.policy:
-        fleet.high_points, fleet.low_points, fleet.below_ticks, fleet.below_want = 0, 0, 0, 0
+        _reset_policy(fleet)
     fleet.policy = decision.policy
     fleet.spot_fraction = decision.spot_fraction
     if decision.spec != fleet.spec:
         fleet.spec = decision.spec
-        fleet.refreshing = 1
+        fleet.refreshing, fleet.refresh_total, fleet.refresh_stage = 1, 0, 0
         outcome.type_changes += 1
-    kind = menu[fleet.policy].kind
-    if kind in (POLICY_MANUAL, POLICY_TARGET_CPU, POLICY_TARGET_REQUESTS):
+        unsettle(fleet)
+    if is_absolute(menu[fleet.policy].kind):
+        fleet.offset = decision.scale
+    else:
         fleet.offset = 0
         _set_desired(fleet, physics, outcome, fleet.desired + decision.scale)
-    else:
-        fleet.offset = decision.scale
 
 
 @compiled_in_place
 def _set_desired(fleet: Record, physics: Record, outcome: Record, value: int) -> None:
-    inside = min(max(value, physics.min_instances), physics.max_instances)
-    if inside != value:
-        outcome.clamps += 1
+    inside = within_limits(value, physics.min_instances, physics.max_instances)
+    outcome.clamps += inside != value
     fleet.desired = inside
 
 
 @compiled_in_place
-def _census(fleet: Record, physics: Record, tick: int, zone_active: NDArray[np.int64]) -> tuple[int, int, int, float]:
-    """Count the active instances: (all, on demand, in service and warm, dependable capacity); fills ``zone_active``."""
-    zone_active[:] = 0
-    active, on_demand, warm = 0, 0, 0
-    capacity_rps = physics.candidate_capacity_rps[fleet.spec]
-    warm_before = tick * TICK_S - physics.instance_warmup_s
-    for slot in range(fleet.live):
-        if not is_active(fleet, physics, slot):
-            continue
-        active += 1
-        zone_active[fleet.zone[slot]] += 1
-        on_demand += fleet.market[slot] == ON_DEMAND
-        if not physics.least_outstanding:
-            capacity_rps = min(capacity_rps, physics.capacity_rps[fleet.type[slot]])
-        serving = fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S < fleet.off_s[slot]
-        warm += serving and fleet.launch_s[slot] <= warm_before
-    return active, on_demand, warm, capacity_rps
-
-
-@compiled_in_place
-def _reconcile(
-    fleet: Record,
-    bank: Bank,
-    world: Record,
-    physics: Record,
-    outcome: Record,
-    tick: int,
-    active: int,
-    on_demand: int,
-    zone_active: NDArray[np.int64],
-) -> int:
-    """Launch or stop instances until the wanted number is live, or no pool has room; return how many are active."""
-    while active > fleet.desired:
-        slot = terminate_one(fleet, physics, tick, zone_active, on_demand, False)
+def _reconcile(fleet: Record, bank: Bank, world: Record, physics: Record, outcome: Record, tick: int) -> None:
+    """Launch or stop instances until the wanted number is active, or no pool has room."""
+    while fleet.active > fleet.desired:
+        slot = choose_victim(fleet, physics, False)
         if slot < 0:
-            return active
-        on_demand -= fleet.market[slot] == ON_DEMAND
-        active -= 1
-    while active < fleet.desired:
-        market = launch_one(fleet, bank, world, physics, tick, zone_active, on_demand)
-        if market < 0:
+            return
+        stop(fleet, slot, tick)
+    while fleet.active < fleet.desired:
+        if not launch_one(fleet, bank, world, physics, tick):
             outcome.launch_failures += 1
-            return active
-        on_demand += market == ON_DEMAND
-        active += 1
+            return
         outcome.launches += 1
-    return active
 
 
 @compiled_in_place
-def _refresh(
-    fleet: Record,
-    physics: Record,
-    tick: int,
-    active: int,
-    on_demand: int,
-    warm: int,
-    zone_active: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Stop the next batch of a rolling replacement once everything wanted is warm; return (all, on demand) left.
+def _refresh(fleet: Record, physics: Record, tick: int) -> None:
+    """Start the next batch of a rolling replacement once everything wanted is warm and no checkpoint holds it.
 
-    At most ``desired - ceil(min_healthy_fraction * desired)`` instances, at least one, are replaced at a time: stopped
-    and launched together, so capacity dips (instance refresh, default preferences).
+    By default instances are stopped and launched together, so capacity dips (instance refresh, default preferences);
+    with a ceiling above 100 % they serve on until their replacements do.
     """
     outdated = 0
     for slot in range(fleet.live):
-        if fleet.off_s[slot] == FOREVER and not is_member(physics, fleet.spec, fleet.type[slot]):
+        if fleet.state[slot] == WANTED and not is_member(physics, fleet.spec, fleet.type[slot]):
             outdated += 1
-    if outdated == 0:
+    fleet.refresh_total = max(int(fleet.refresh_total), outdated)
+    if outdated == 0 and fleet.leaving == 0:
         fleet.refreshing = 0
-        return active, on_demand
-    if warm < active or active < fleet.desired:
-        return active, on_demand
-    floor = math.ceil(physics.min_healthy_fraction * fleet.desired - 1e-9)
-    for _ in range(min(outdated, max(1, fleet.desired - floor))):
-        slot = terminate_one(fleet, physics, tick, zone_active, on_demand, True)
+    if outdated == 0 or fleet.leaving > 0 or fleet.warm < fleet.active or fleet.active < fleet.desired:
+        return
+    room = _room_to_checkpoint(fleet, physics, tick, outdated)
+    if not fleet.refreshing or tick < fleet.refresh_hold_tick:
+        return
+    stopped, launched_first = refresh_batch(
+        int(fleet.desired), physics.min_healthy_fraction, physics.max_healthy_fraction, min(outdated, room)
+    )
+    for moved in range(stopped + launched_first):
+        slot = choose_victim(fleet, physics, True)
         if slot < 0:
-            break
-        on_demand -= fleet.market[slot] == ON_DEMAND
-        active -= 1
-    return active, on_demand
+            return
+        if moved < stopped:
+            stop(fleet, slot, tick)
+        else:
+            set_leaving(fleet, slot)
+
+
+@compiled_in_place
+def _room_to_checkpoint(fleet: Record, physics: Record, tick: int, outdated: int) -> int:
+    """Return how many instances may be replaced before the next checkpoint; one just reached holds the refresh.
+
+    The refresh ends at its last checkpoint.
+    """
+    if physics.num_checkpoints == 0:
+        return outdated
+    done = int(fleet.refresh_total) - outdated
+    while fleet.refresh_stage < physics.num_checkpoints:
+        stage = math.ceil(physics.checkpoints[fleet.refresh_stage] * fleet.refresh_total - 1e-9)
+        if done < stage:
+            return int(stage - done)
+        fleet.refresh_stage += 1
+        fleet.refresh_hold_tick = tick + physics.checkpoint_delay_ticks
+    fleet.refreshing = 0
+    return 0
 
 
 @compiled_in_place
@@ -209,38 +212,41 @@ def advance(
     outcome: Record,
     detail: bool,
     scratch: NDArray[np.float64],
-    zone_active: NDArray[np.int64],
 ) -> None:
     """Play one tick of one fleet and add what happened to ``outcome``."""
     tick = fleet.tick
+    tick_end = (tick + 1) * TICK_S
     world = bank.worlds[fleet.world]
     physics = bank.physics[world.physics]
-    outcome.interruptions += reclaim(fleet, bank, world, physics, tick)
-    active, on_demand, warm, capacity_rps = _census(fleet, physics, tick, zone_active)
-    policy = menu[fleet.policy]
-    value = want(fleet, bank, world, physics, policy, tick, warm, active - warm, capacity_rps)
-    _set_desired(fleet, physics, outcome, value)
+    tape = bank.tapes[world.tape]
+    if bank.events[world.market, market_tick(bank, world, tick)]:
+        market_events(fleet, bank, world, physics, outcome, tick)
+    if fleet.settled_until_s < tick_end:
+        census(fleet, physics, tick)
+    _set_desired(fleet, physics, outcome, want(fleet, bank, tape, physics, menu, tick))
+    if fleet.leaving:
+        release_leaving(fleet, tick)
     if fleet.refreshing:
-        active, on_demand = _refresh(fleet, physics, tick, active, on_demand, warm, zone_active)
-    if active != fleet.desired:
-        active = _reconcile(fleet, bank, world, physics, outcome, tick, active, on_demand, zone_active)
-    serve(fleet, bank, world, physics, outcome, tick, detail, scratch)
-    bill(fleet, bank, world, physics, outcome, tick)
-    if fleet.live > active or not physics.capacity_rebalancing:
-        retire(fleet, physics, outcome, tick)
-    outcome.infeasible_minutes += _infeasible(bank, world, physics, tick)
+        _refresh(fleet, physics, tick)
+    elif physics.zone_rebalancing and fleet.leaving == 0 and fleet.in_service == fleet.desired == fleet.active:
+        rebalance_zones(fleet, bank, world, physics, tick)
+    if fleet.active != fleet.desired:
+        _reconcile(fleet, bank, world, physics, outcome, tick)
+    settled = tick_end <= fleet.settled_until_s
+    arrival_rps = serve(fleet, bank, world, physics, outcome, tick, settled, detail, scratch)
+    bill(fleet, bank, world, physics, outcome, tick, settled, arrival_rps)
+    if not settled:
+        retire(fleet, bank, world, physics, outcome, tick)
+    outcome.infeasible_minutes += _infeasible(bank, tape, physics, tick)
     fleet.tick = tick + 1
 
 
 @compiled_in_place
-def _infeasible(bank: Bank, world: Record, physics: Record, tick: int) -> bool:
+def _infeasible(bank: Bank, tape: Record, physics: Record, tick: int) -> bool:
     """Say whether the largest fleet of the largest candidate, fully busy, could not serve a tick's demand."""
-    largest = 0.0
-    for spec in range(physics.num_candidates):
-        largest = max(largest, physics.candidate_capacity_rps[spec])
-    tape = bank.tapes[world.tape]
     at = tape.start + tick
-    return bool(bank.demand_rps[at] * bank.work_scale[at] > physics.max_instances * largest)
+    work = bank.demand_rps[at] * bank.work_scale[at]
+    return bool(work > physics.max_instances * physics.largest_candidate_rps)
 
 
 @compiled_in_place
@@ -250,19 +256,21 @@ def read_telemetry(fleet: Record, bank: Bank, reading: Record) -> None:
     world = bank.worlds[fleet.world]
     physics = bank.physics[world.physics]
     tape = bank.tapes[world.tape]
-    visible = max(0, tick - 1 - physics.metric_delay_ticks)
+    newest = max(0, tick - 1 - physics.metric_delay_ticks)
+    visible = max(0, bank.visible_tick[tape.start + newest])
     ring = (tick - 1 - physics.metric_delay_ticks) % METRIC_RING
     reading.minute_of_week = (tape.minute_of_week + tick) % (7 * _DAY_MINUTES)
     reading.mean_demand_rps = tape.mean_demand_rps
-    reading.demand_rps = bank.demand_rps[tape.start + visible]
+    reading.demand_rps = visible_demand(bank, tape, newest)
     end = tape.start + visible + 1
     for position, minutes in enumerate((5, 15, 60)):
         count = min(minutes, visible + 1)
         reading.demand_mean_rps[position] = (bank.demand_total[end] - bank.demand_total[end - count]) / count
-    reading.cpu_utilization = fleet.cpu_utilization[ring]
-    reading.requests_per_target = fleet.requests_per_target[ring]
-    reading.late_fraction = fleet.late_fraction[ring]
-    reading.error_fraction = fleet.error_fraction[ring]
+    delivered = visible == newest
+    reading.cpu_utilization = fleet.cpu_utilization[ring] if delivered else np.nan
+    reading.requests_per_target = fleet.requests_per_target[ring] if delivered else np.nan
+    reading.late_fraction = fleet.late_fraction[ring] if delivered else 0.0
+    reading.error_fraction = fleet.error_fraction[ring] if delivered else 0.0
     reading.bad_recent = fleet.bad_recent
     reading.minutes_since_bad = min(fleet.ticks_since_bad, _DAY_MINUTES)
     reading.desired = fleet.desired
@@ -283,29 +291,25 @@ def read_telemetry(fleet: Record, bank: Bank, reading: Record) -> None:
 
 @compiled_in_place
 def _read_group(fleet: Record, physics: Record, reading: Record, tick: int) -> None:
-    in_service, pending, draining, spot, capacity_rps = 0, 0, 0, 0, 0.0
-    weakest_rps = physics.candidate_capacity_rps[fleet.spec]
-    reading.type_count[:] = 0.0
+    if fleet.settled_until_s <= tick * TICK_S:
+        census(fleet, physics, tick)
+    spot, in_service_rps = 0, 0.0
     for slot in range(fleet.live):
-        if fleet.off_s[slot] != FOREVER:
-            draining += 1
-            continue
-        kind = fleet.type[slot]
-        reading.type_count[kind] += 1.0
-        if not physics.least_outstanding:
-            weakest_rps = min(weakest_rps, physics.capacity_rps[kind])
-        spot += fleet.market[slot] == SPOT
-        if fleet.launch_s[slot] + fleet.ready_delay_s[slot] <= tick * TICK_S:
-            in_service += 1
-            capacity_rps += physics.capacity_rps[kind]
-        else:
-            pending += 1
-    reading.in_service = in_service
-    reading.pending = pending
-    reading.draining = draining
+        spot += fleet.off_s[slot] == FOREVER and fleet.market[slot] == SPOT
+    for kind in range(physics.num_types):
+        reading.type_count[kind] = fleet.type_count[kind]
+        in_service_rps += fleet.serving_count[kind] * physics.capacity_rps[kind]
+    reading.in_service = fleet.in_service
+    reading.pending = fleet.live - fleet.going - fleet.in_service
+    reading.draining = fleet.going
+    reading.leaving = fleet.leaving
     reading.spot_in_use = spot
-    reading.capacity_rps = capacity_rps
-    reading.dependable_rps = weakest_rps
+    reading.capacity_rps = in_service_rps
+    reading.dependable_rps = fleet.dependable_rps
+    commitment = physics.commitment_usd_per_s
+    used = fleet.on_demand_usd_per_s * (1.0 - physics.plan_discount)
+    reading.commitment_usd_per_hour = commitment * 3600.0
+    reading.commitment_used = min(1.0, used / commitment) if commitment > 0.0 else 0.0
 
 
 @compiled_in_place
@@ -336,12 +340,11 @@ def step_batch(
     detail: bool,
     unscored: NDArray[np.void],
     scratch: NDArray[np.float64],
-    zone_active: NDArray[np.int64],
 ) -> None:
     """Apply one decision to every fleet, play ``ticks`` ticks and read the telemetry after them.
 
-    A fleet that has reached its end tick stands still, and its outcome has zero ticks. ``unscored`` (one OUTCOME),
-    ``scratch`` [SCRATCH_ROWS, MAX_TYPES] and ``zone_active`` [ZONES] are work space.
+    A fleet that has reached its end tick stands still, and its outcome has zero ticks. ``unscored`` (one OUTCOME) and
+    ``scratch`` [SCRATCH_ROWS, MAX_TYPES] are work space.
     """
     for index in range(fleets.shape[0]):
         fleet, outcome = fleets[index], outcomes[index]
@@ -353,7 +356,7 @@ def step_batch(
             if fleet.tick >= fleet.end_tick:
                 break
             book = outcome if bank.scored[start + fleet.tick] else unscored[0]
-            advance(fleet, bank, menu, book, detail, scratch, zone_active)
+            advance(fleet, bank, menu, book, detail, scratch)
         read_telemetry(fleet, bank, readings[index])
 
 

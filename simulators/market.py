@@ -67,6 +67,13 @@ class MarketTape:
     spot_usd_per_s: NDArray[np.float32]
     pool_state: NDArray[np.uint8]
     reclaim: NDArray[np.uint8]
+    rebalance_lead: NDArray[np.uint8] = None
+    zone_down: NDArray[np.uint8] = None
+
+    def __post_init__(self):
+        if self.rebalance_lead is None:
+            object.__setattr__(self, "rebalance_lead", np.zeros_like(self.reclaim))
+            object.__setattr__(self, "zone_down", np.zeros(len(self.reclaim), np.uint8))
 
 
 def calm_up_hours(catalogue: Catalogue, item: InstanceType, settings: MarketSettings) -> float:

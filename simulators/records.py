@@ -13,7 +13,12 @@ SLOTS: Final = 128
 ZONES: Final = 3
 MAX_TYPES: Final = 16
 MAX_CANDIDATES: Final = 12
-MAX_MEMBERS: Final = 8
+MAX_MEMBERS: Final = 12
+MAX_RETRIES: Final = 3
+MAX_POLICIES: Final = 3
+MAX_STEPS: Final = 8
+MAX_SCHEDULED: Final = 16
+MAX_CHECKPOINTS: Final = 4
 METRIC_RING: Final = 4
 MAX_INSTANCES: Final = 99
 FOREVER: Final = 2**31 - 1
@@ -30,11 +35,31 @@ AMPLE: Final = 0
 TIGHT: Final = 1
 DRY: Final = 2
 
+WANTED: Final = 0
+LEAVING: Final = 1
+DRAINING: Final = 2
+RECLAIMED: Final = 3
+ENDED: Final = 4
+"""States of a slot: wanted; serving until its replacement does; taking no new requests for the deregistration delay;
+under interruption notice; gone at once (not serving yet, or its zone failed)."""
+
 POLICY_MANUAL: Final = 0
 POLICY_STATIC: Final = 1
 POLICY_TARGET_CPU: Final = 2
 POLICY_TARGET_REQUESTS: Final = 3
 POLICY_FORECAST: Final = 4
+POLICY_STEP: Final = 5
+POLICY_SCHEDULED: Final = 6
+POLICY_PREDICTIVE: Final = 7
+
+PRICE_CAPACITY_OPTIMIZED: Final = 0
+CAPACITY_OPTIMIZED: Final = 1
+CAPACITY_OPTIMIZED_PRIORITIZED: Final = 2
+LOWEST_PRICE: Final = 3
+
+EVENT_RECLAIM: Final = 1
+EVENT_REBALANCE: Final = 2
+EVENT_ZONE_DOWN: Final = 4
 
 FLEET: Final = np.dtype(
     [
@@ -45,20 +70,26 @@ FLEET: Final = np.dtype(
         ("serial", np.int32),
         ("live", np.int32),
         ("desired", np.int32),
-        ("spec", np.int32),
-        ("policy", np.int32),
-        ("offset", np.int32),
-        ("refreshing", np.int32),
-        ("high_points", np.int32),
-        ("low_points", np.int32),
-        ("below_ticks", np.int32),
-        ("below_want", np.int32),
+        ("spec", np.int16),
+        ("policy", np.int16),
+        ("offset", np.int16),
+        ("below_ticks", np.int16),
+        ("below_want", np.int16),
+        ("refreshing", np.int16),
+        ("refresh_total", np.int16),
+        ("refresh_stage", np.int16),
+        ("refresh_hold_tick", np.int32),
+        ("high_alarm", np.uint32, (MAX_POLICIES,)),
+        ("low_alarm", np.uint32, (MAX_POLICIES,)),
+        ("cooldown_until", np.int32),
         ("bad_run", np.int32),
         ("longest_bad_run", np.int32),
         ("ticks_since_bad", np.int32),
+        ("commitment_hour", np.int32),
+        ("commitment_left_usd", np.float32),
+        ("lost_requests", np.float32),
         ("spot_fraction", np.float64),
-        ("retry_rps", np.float64),
-        ("lost_requests", np.float64),
+        ("retry_rps", np.float64, (MAX_RETRIES,)),
         ("bad_recent", np.float64),
         ("cpu_utilization", np.float64, (METRIC_RING,)),
         ("requests_per_target", np.float64, (METRIC_RING,)),
@@ -66,26 +97,45 @@ FLEET: Final = np.dtype(
         ("error_fraction", np.float64, (METRIC_RING,)),
         ("last_launch_failure", np.int32, (MAX_TYPES,)),
         ("last_interruption", np.int32, (MAX_TYPES,)),
+        ("settled_until_s", np.int32),
+        ("priced_until_s", np.int32),
+        ("active", np.int16),
+        ("on_demand", np.int16),
+        ("warm", np.int16),
+        ("in_service", np.int16),
+        ("leaving", np.int16),
+        ("going", np.int16),
+        ("billed", np.int16),
+        ("backlogged", np.int16),
+        ("dependable_rps", np.float64),
+        ("on_demand_usd_per_s", np.float64),
+        ("spot_usd_per_s", np.float64),
+        ("zone_active", np.uint8, (ZONES,)),
+        ("serving_count", np.uint8, (MAX_TYPES,)),
+        ("warm_count", np.uint8, (MAX_TYPES,)),
+        ("type_count", np.uint8, (MAX_TYPES,)),
         ("launch_s", np.int32, (SLOTS,)),
         ("off_s", np.int32, (SLOTS,)),
         ("slot_serial", np.int32, (SLOTS,)),
         ("backlog_requests", np.float32, (SLOTS,)),
-        ("price_usd_per_s", np.float32, (SLOTS,)),
-        ("billing_delay_s", np.int32, (SLOTS,)),
-        ("ready_delay_s", np.int32, (SLOTS,)),
-        ("grace_s", np.uint16, (SLOTS,)),
+        ("credits", np.float32, (SLOTS,)),
+        ("billing_delay_s", np.uint16, (SLOTS,)),
+        ("ready_delay_s", np.uint16, (SLOTS,)),
         ("type", np.uint8, (SLOTS,)),
         ("zone", np.uint8, (SLOTS,)),
         ("market", np.uint8, (SLOTS,)),
-        ("reclaimed", np.uint8, (SLOTS,)),
+        ("state", np.uint8, (SLOTS,)),
     ],
     align=True,
 )
 """State of one fleet.
 
 ``launch_s + billing_delay_s`` is the second an instance starts to be billed, ``launch_s + ready_delay_s`` the second
-it takes requests, ``off_s`` the second it stops taking them (FOREVER while wanted) and ``off_s + grace_s`` the second
-it is gone. Rings are indexed by tick modulo METRIC_RING.
+it takes requests, ``off_s`` the second it stops taking them (FOREVER while wanted). Rings are indexed by tick modulo
+METRIC_RING. ``high_alarm`` and ``low_alarm`` are what the alarms of up to three policies remember (``simulators.autoscaling``). From
+``active`` to ``type_count`` stand the sums over the slots: they hold until ``settled_until_s``, the next second at
+which any slot changes (``spot_usd_per_s`` until ``priced_until_s``, when an instance-hour begins), so a minute in which
+nothing changes does not look at the slots.
 """
 
 DECISION: Final = np.dtype(
@@ -104,8 +154,13 @@ OUTCOME: Final = np.dtype(
         ("type_changes", np.int32),
         ("clamps", np.int32),
         ("infeasible_minutes", np.int32),
+        ("outage_losses", np.int32),
         ("on_demand_usd", np.float64),
         ("spot_usd", np.float64),
+        ("commitment_usd", np.float64),
+        ("credit_usd", np.float64),
+        ("volume_usd", np.float64),
+        ("balancer_usd", np.float64),
         ("refund_usd", np.float64),
         ("slo_penalty_usd", np.float64),
         ("reference_usd", np.float64),
@@ -122,9 +177,14 @@ OUTCOME: Final = np.dtype(
 )
 """What happened in one decision: counts, USD lines, requests.
 
+The bill is the sum of six lines (BILL_LINES): instances on demand beyond the commitment, spot instances, the Savings
+Plan commitment, surplus CPU credits, volumes, and the load balancer; refunds stand apart.
+
 ``slower_requests[x]`` counts first attempts answered later than ``RESPONSE_GRID_MS[x]``; it is filled only where a
 step is asked for detail.
 """
+
+BILL_LINES: Final = ("on_demand_usd", "spot_usd", "commitment_usd", "credit_usd", "volume_usd", "balancer_usd")
 
 TELEMETRY: Final = np.dtype(
     [
@@ -142,7 +202,10 @@ TELEMETRY: Final = np.dtype(
         ("in_service", np.float64),
         ("pending", np.float64),
         ("draining", np.float64),
+        ("leaving", np.float64),
         ("spot_in_use", np.float64),
+        ("commitment_usd_per_hour", np.float64),
+        ("commitment_used", np.float64),
         ("capacity_rps", np.float64),
         ("dependable_rps", np.float64),
         ("type_count", np.float64, (MAX_TYPES,)),
@@ -165,26 +228,54 @@ TELEMETRY: Final = np.dtype(
 
 Metrics are those of the last visible minute (``metric_delay_ticks`` behind). ``demand_mean_rps`` averages the last 5,
 15 and 60 visible minutes. ``capacity_rps`` sums the instances in service; ``dependable_rps`` is what one target can
-be counted on for (the weakest one's capacity under round robin). Counts are instances; shares 0..1; unused candidates
+be counted on for (the weakest one's capacity under round robin). ``leaving`` counts instances that serve until their
+replacement does. ``commitment_used`` is the share of this hour's commitment that the fleet would use at its present
+size, 0..1. Counts are instances; shares 0..1; unused candidates
 are NaN.
 """
 
 POLICY: Final = np.dtype(
     [
         ("kind", np.int32),
+        ("also", np.int32, (MAX_POLICIES - 1,)),
         ("lead", np.int32),
         ("hold_ticks", np.int32),
         ("out_points", np.int32),
+        ("out_periods", np.int32),
         ("in_points", np.int32),
+        ("in_periods", np.int32),
+        ("disable_scale_in", np.int32),
+        ("by_requests", np.int32),
+        ("adjustment", np.int32),
+        ("min_magnitude", np.int32),
+        ("cooldown_ticks", np.int32),
+        ("buffer_ticks", np.int32),
+        ("num_steps_out", np.int32),
+        ("num_steps_in", np.int32),
+        ("num_scheduled", np.int32),
+        ("scheduled_minute", np.int32, (MAX_SCHEDULED,)),
+        ("scheduled_instances", np.int32, (MAX_SCHEDULED,)),
         ("target_utilization", np.float64),
+        ("target_requests_per_minute", np.float64),
         ("low_ratio", np.float64),
         ("quantile", np.float64),
         ("spot_margin", np.float64),
         ("mean_demand_ratio", np.float64),
+        ("high_threshold", np.float64),
+        ("low_threshold", np.float64),
+        ("step_out_lower", np.float64, (MAX_STEPS,)),
+        ("step_out_upper", np.float64, (MAX_STEPS,)),
+        ("step_out_change", np.float64, (MAX_STEPS,)),
+        ("step_in_lower", np.float64, (MAX_STEPS,)),
+        ("step_in_upper", np.float64, (MAX_STEPS,)),
+        ("step_in_change", np.float64, (MAX_STEPS,)),
     ],
     align=True,
 )
-"""One entry of the scaling-policy menu (``simulators.autoscaling`` says which kind reads which field)."""
+"""One entry of the scaling-policy menu (``simulators.autoscaling`` says which kind reads which field).
+
+``also`` holds the indices of up to two more records that act beside it, -1 where there is none.
+"""
 
 PHYSICS: Final = np.dtype(
     [
@@ -199,6 +290,13 @@ PHYSICS: Final = np.dtype(
         ("register_s", np.int32),
         ("least_outstanding", np.int32),
         ("capacity_rebalancing", np.int32),
+        ("zone_rebalancing", np.int32),
+        ("on_demand_base", np.int32),
+        ("max_retries", np.int32),
+        ("unlimited_credits", np.int32),
+        ("burstable", np.int32),
+        ("num_checkpoints", np.int32),
+        ("checkpoint_delay_ticks", np.int32),
         ("traffic_penalty", np.int32),
         ("boot_median_s", np.float64),
         ("boot_sigma", np.float64),
@@ -207,6 +305,15 @@ PHYSICS: Final = np.dtype(
         ("unbilled_boot_share", np.float64),
         ("tight_failure_probability", np.float64),
         ("min_healthy_fraction", np.float64),
+        ("max_healthy_fraction", np.float64),
+        ("checkpoints", np.float64, (MAX_CHECKPOINTS,)),
+        ("commitment_usd_per_s", np.float64),
+        ("plan_discount", np.float64),
+        ("credit_usd", np.float64),
+        ("volume_usd_per_s", np.float64),
+        ("balancer_usd_per_s", np.float64),
+        ("lcu_usd_per_s", np.float64),
+        ("lcu_per_rps", np.float64),
         ("slo_s", np.float64),
         ("slo_late_fraction", np.float64),
         ("slo_error_fraction", np.float64),
@@ -217,13 +324,23 @@ PHYSICS: Final = np.dtype(
         ("vcpu", np.float64, (MAX_TYPES,)),
         ("service_s", np.float64, (MAX_TYPES,)),
         ("capacity_rps", np.float64, (MAX_TYPES,)),
+        ("parallel", np.float64, (MAX_TYPES,)),
+        ("network_rps", np.float64, (MAX_TYPES,)),
+        ("queue_limit_requests", np.float64, (MAX_TYPES,)),
+        ("baseline", np.float64, (MAX_TYPES,)),
+        ("credits_per_s", np.float64, (MAX_TYPES,)),
+        ("max_credits", np.float64, (MAX_TYPES,)),
         ("on_demand_usd_per_s", np.float32, (MAX_TYPES,)),
         ("servers", np.int32, (MAX_TYPES,)),
         ("num_members", np.int32, (MAX_CANDIDATES,)),
         ("members", np.int32, (MAX_CANDIDATES, MAX_MEMBERS)),
+        ("spot_allocation", np.int32, (MAX_CANDIDATES,)),
+        ("spot_pools", np.int32, (MAX_CANDIDATES,)),
+        ("on_demand_prioritized", np.int32, (MAX_CANDIDATES,)),
         ("is_member", np.uint8, (MAX_CANDIDATES, MAX_TYPES)),
         ("candidate_capacity_rps", np.float64, (MAX_CANDIDATES,)),
         ("candidate_on_demand_usd_per_hour", np.float64, (MAX_CANDIDATES,)),
+        ("largest_candidate_rps", np.float64),
     ],
     align=True,
 )
@@ -233,6 +350,7 @@ TAPE: Final = np.dtype(
     [
         ("start", np.int64),
         ("row_start", np.int64),
+        ("hour_start", np.int64),
         ("length", np.int32),
         ("first_tick", np.int32),
         ("last_tick", np.int32),

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecasting.annotate import Annotation, annotate
+from forecasting.hourly import hourly_load_forecast
+from simulators.anomalies import Anomaly, demand_effects
 from simulators.patterns import draw_pattern
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICK_S, TICKS_PER_ROW
 from simulators.workload import WorkloadModel, sample_workload
@@ -40,6 +42,10 @@ class Scenario:
         first_tick: First playable tick.
         last_tick: One past the last playable tick.
         kind: ``requests``, or ``other`` for demand of another shape (network, CPU, batch jobs).
+        fault_fraction: [T] share of requests that fail whatever the fleet does.
+        metric_gap: [T] True where the metrics of a tick are never delivered.
+        predictive_rps: [ceil(T / 60)] hourly load forecast of predictive-like scaling, NaN where there is none yet.
+        labels: The anomalies in it.
     """
 
     name: str
@@ -52,7 +58,11 @@ class Scenario:
     reference_demand_rps: float
     first_tick: int
     last_tick: int
-    kind: Literal["requests", "other"] = "requests"
+    kind: Literal["requests", "other"]
+    fault_fraction: NDArray[np.float32]
+    metric_gap: NDArray[np.bool_]
+    predictive_rps: NDArray[np.float32]
+    labels: tuple[Anomaly, ...] = ()
 
 
 def make_scenario(
@@ -66,6 +76,7 @@ def make_scenario(
     forecasts: Forecasts = "quantiles",
     scored: NDArray[np.bool_] | None = None,
     metric_delay_ticks: int = 1,
+    anomalies: tuple[Anomaly, ...] = (),
 ) -> Scenario:
     """Annotate a demand series and fix which part of it may be played.
 
@@ -79,6 +90,7 @@ def make_scenario(
         forecasts: ``quantiles``; ``point`` repeats the median; ``none`` the last value; ``perfect`` the future itself.
         scored: [T] ticks that count; all of them if None.
         metric_delay_ticks: Ticks between the end of a minute and its metric.
+        anomalies: What goes wrong on top of the demand; those of the market are applied to its tape.
 
     Raises:
         ValueError: The window is empty, out of range, or carries no demand.
@@ -86,15 +98,18 @@ def make_scenario(
     length = len(demand_rps)
     if not 0 <= window.start < window.stop <= length:
         raise ValueError(f"{name}: window {window.start}..{window.stop} does not lie in 0..{length}")
+    effects = demand_effects(anomalies, length)
+    demand_rps = demand_rps * effects.demand_factor
     reference = float(demand_rps[window].mean())
     mean = float(demand_rps[history].mean())
     if reference <= 0.0 or mean <= 0.0:
         raise ValueError(f"{name}: there is no demand in its history or its window")
-    annotation = annotate(demand_rps, ticks_per_row=TICKS_PER_ROW, delay_ticks=metric_delay_ticks)
+    delivered = np.where(effects.metric_gap, np.nan, demand_rps)
+    annotation = annotate(delivered, ticks_per_row=TICKS_PER_ROW, delay_ticks=metric_delay_ticks)
     return Scenario(
         name=name,
         demand_rps=demand_rps.astype(np.float32),
-        work_scale=np.ones(length, np.float32),
+        work_scale=effects.work_scale,
         scored=np.ones(length, np.bool_) if scored is None else scored,
         annotation=_ablate(annotation, demand_rps, forecasts, metric_delay_ticks),
         minute_of_week=minute_of_week,
@@ -103,6 +118,10 @@ def make_scenario(
         first_tick=window.start,
         last_tick=window.stop,
         kind=kind,
+        fault_fraction=effects.fault_fraction,
+        metric_gap=effects.metric_gap,
+        predictive_rps=hourly_load_forecast(delivered, minute_of_week),
+        labels=anomalies,
     )
 
 

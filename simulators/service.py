@@ -3,8 +3,8 @@
 The balancer holds no queue: every target gets its share at once (round robin: the same for each target, weak or
 strong; least outstanding requests: in proportion to capacity), and each target is a queue of its own. Below
 saturation the response tail is the stationary one of ``simulators.latency``; above it, or with work left over, a
-fluid backlog adds the wait. A client gives up after ``timeout_s`` but its work stays queued; it tries once more in the
-next tick, and so does one that was rejected.
+fluid backlog adds the wait. A client gives up after ``timeout_s`` but its work stays queued; it tries again in the
+next tick, up to ``max_retries`` times, and so does one that was rejected or got an error.
 """
 
 from typing import Final
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.bank import Bank
+from simulators.billing import spend_credits
 from simulators.latency import overloaded_tail, response_tail, threshold_tail
 from simulators.records import METRIC_RING, RESPONSE_GRID_MS, TICK_S
 from telemetry.compiled import Record, compiled_in_place
@@ -30,7 +31,9 @@ LAST_BACKLOG: Final = 7
 LAST_SECONDS: Final = 8
 LAST_LATE: Final = 9
 LAST_TIMED_OUT: Final = 10
-SCRATCH_ROWS: Final = 11
+LAST_UTILIZATION: Final = 11
+CPU_SHARE: Final = 12
+SCRATCH_ROWS: Final = 13
 """Rows of the work space, a column for each type: sums of the tick, and what the last overloaded instance of the type
 got. Row PRESENT lists the types that serve at all."""
 
@@ -43,35 +46,41 @@ def serving_seconds(fleet: Record, slot: int, tick: int) -> float:
 
 
 @compiled_in_place
-def drain_backlog(fleet: Record, physics: Record, slot: int, seconds: float) -> None:
-    """Let an instance that takes no new requests work on its backlog."""
-    done = physics.capacity_rps[fleet.type[slot]] * seconds
-    fleet.backlog_requests[slot] = max(0.0, fleet.backlog_requests[slot] - done)
+def capacity_rps(physics: Record, kind: int, scale: float) -> float:
+    """Return the requests per second a type serves at a work scale: the least of what CPU, memory and network allow."""
+    return min(physics.parallel[kind] / (physics.service_s[kind] * scale), physics.network_rps[kind])
 
 
 @compiled_in_place
-def count_targets(fleet: Record, physics: Record, tick: int, scratch: NDArray[np.float64]) -> tuple[int, bool]:
-    """Sum serving seconds and warm targets by type into ``scratch``.
+def throttle(fleet: Record, physics: Record, slot: int) -> float:
+    """Return the share of its CPU that an instance gets: the baseline where standard credits are used up, else 1."""
+    kind = fleet.type[slot]
+    if physics.unlimited_credits or physics.credits_per_s[kind] <= 0.0 or fleet.credits[slot] > 0.0:
+        return 1.0
+    return float(physics.baseline[kind])
 
-    Returns:
-        How many types serve (row PRESENT lists them), and whether any instance holds a backlog.
-    """
-    backlog = False
-    scratch[: WARM_TARGETS + 1, : physics.num_types] = 0.0
-    warm_before = tick * TICK_S - physics.instance_warmup_s
-    for slot in range(fleet.live):
-        backlog = backlog or fleet.backlog_requests[slot] > 0.0
-        seconds = serving_seconds(fleet, slot, tick)
-        if seconds > 0.0:
-            scratch[SERVING_S, fleet.type[slot]] += seconds
-            if fleet.launch_s[slot] <= warm_before:
-                scratch[WARM_TARGETS, fleet.type[slot]] += 1.0
+
+@compiled_in_place
+def count_targets(fleet: Record, physics: Record, tick: int, settled: bool, scratch: NDArray[np.float64]) -> int:
+    """Sum serving seconds and warm targets by type into ``scratch``; return how many types serve (row PRESENT)."""
+    if settled:
+        for kind in range(physics.num_types):
+            scratch[SERVING_S, kind] = TICK_S * fleet.serving_count[kind]
+            scratch[WARM_TARGETS, kind] = fleet.warm_count[kind]
+    else:
+        scratch[: WARM_TARGETS + 1, : physics.num_types] = 0.0
+        warm_before = tick * TICK_S - physics.instance_warmup_s
+        for slot in range(fleet.live):
+            seconds = serving_seconds(fleet, slot, tick)
+            if seconds > 0.0:
+                scratch[SERVING_S, fleet.type[slot]] += seconds
+                scratch[WARM_TARGETS, fleet.type[slot]] += fleet.launch_s[slot] <= warm_before
     present = 0
     for kind in range(physics.num_types):
         if scratch[SERVING_S, kind] > 0.0:
             scratch[PRESENT, present] = kind
             present += 1
-    return present, backlog
+    return present
 
 
 @compiled_in_place
@@ -82,10 +91,11 @@ def serve(
     physics: Record,
     outcome: Record,
     tick: int,
+    settled: bool,
     detail: bool,
     scratch: NDArray[np.float64],
-) -> None:
-    """Serve one tick: update backlogs, the retry stream, the metric rings, the verdict and the request counts.
+) -> float:
+    """Serve one tick: update backlogs, the retry streams, the metric rings, the verdict and the request counts.
 
     Args:
         fleet: FLEET record, changed in place.
@@ -94,25 +104,34 @@ def serve(
         physics: PHYSICS record of the world.
         outcome: OUTCOME record; counts are added.
         tick: Tick of the demand tape.
+        settled: Whether no slot changes within the tick, so that the sums of the census hold for all of it.
         detail: Also fill ``slower_requests`` (16 more table look-ups per type).
         scratch: [SCRATCH_ROWS, K] work space.
+
+    Returns:
+        Requests that reached the load balancer, per second.
     """
     tape = bank.tapes[world.tape]
-    demand_rps = float(bank.demand_rps[tape.start + tick])
-    arrival_rps = demand_rps + fleet.retry_rps
+    at = tape.start + tick
+    demand_rps = float(bank.demand_rps[at])
+    arrival_rps = demand_rps
+    for attempt in range(physics.max_retries):
+        arrival_rps += fleet.retry_rps[attempt]
     first_share = demand_rps / arrival_rps if arrival_rps > 0.0 else 1.0
-    present, backlog = count_targets(fleet, physics, tick, scratch)
-    total_s, saturated = _dispatch(bank, world, physics, arrival_rps, tape.start + tick, present, scratch)
+    present = count_targets(fleet, physics, tick, settled, scratch)
+    total_s, saturated = _dispatch(bank, world, physics, arrival_rps, at, present, scratch)
     targets = _targets(total_s)
-    if backlog or saturated:
+    if fleet.backlogged or saturated or (physics.burstable and not physics.unlimited_credits):
         late, timed_out, rejected, busy_vcpu_s, cpu_sum = _serve_by_instance(
             fleet, bank, world, physics, outcome, tick, targets, first_share, detail, scratch
         )
     else:
         late, timed_out, busy_vcpu_s, cpu_sum = _serve_by_type(
-            bank, world, physics, outcome, tape.start + tick, targets, first_share, detail, present, scratch
+            bank, world, physics, outcome, at, targets, first_share, detail, present, scratch
         )
         rejected = 0.0
+        if physics.burstable:
+            _spend_by_type(fleet, physics, outcome, tick, scratch)
     if total_s <= 0.0:
         rejected = arrival_rps * TICK_S
 
@@ -126,12 +145,15 @@ def serve(
     fleet.cpu_utilization[ring] = cpu_sum / warm if warm > 0.0 else np.nan
     fleet.requests_per_target[ring] = arrival_rps * TICK_S / (total_s / TICK_S) if total_s > 0.0 else np.nan
     late_first = first_share * (late + rejected)
-    _count_requests(fleet, outcome, demand_rps, first_share, late_first, timed_out + rejected, ring)
+    unanswered = timed_out + rejected
+    unanswered += bank.fault_fraction[at] * max(0.0, arrival_rps * TICK_S - unanswered)
+    _count_requests(fleet, physics, outcome, demand_rps, arrival_rps, late_first, unanswered, ring)
     if detail:
         for level in range(_GRID_S.shape[0]):
             outcome.slower_requests[level] += first_share * rejected
     _judge(fleet, physics, outcome, tape, demand_rps, ring)
-    _deliver(fleet, physics, tick)
+    _deliver(fleet, bank, tape, physics, tick)
+    return arrival_rps
 
 
 @compiled_in_place
@@ -161,9 +183,10 @@ def _dispatch(
         weight = physics.capacity_rps[kind] if physics.least_outstanding else 1.0
         rate = arrival_rps * TICK_S * weight / weight_s
         service_s = physics.service_s[kind] * scale
-        utilization = rate * service_s / physics.vcpu[kind]
+        utilization = rate / capacity_rps(physics, kind, scale)
         scratch[ARRIVAL_RPS, kind] = rate
         scratch[UTILIZATION, kind] = utilization
+        scratch[CPU_SHARE, kind] = rate * service_s / physics.vcpu[kind]
         if scale == 1.0:
             late, timed_out = bank.late_log_tails, bank.timeout_log_tails
             scratch[LATE, kind] = threshold_tail(late[world.physics, kind], targets, utilization)
@@ -201,8 +224,8 @@ def _serve_by_type(
         requests = scratch[ARRIVAL_RPS, kind] * seconds
         late += requests * scratch[LATE, kind]
         timed_out += requests * scratch[TIMED_OUT, kind]
-        busy_vcpu_s += scratch[UTILIZATION, kind] * seconds * physics.vcpu[kind]
-        cpu_sum += scratch[UTILIZATION, kind] * scratch[WARM_TARGETS, kind]
+        busy_vcpu_s += scratch[CPU_SHARE, kind] * seconds * physics.vcpu[kind]
+        cpu_sum += scratch[CPU_SHARE, kind] * scratch[WARM_TARGETS, kind]
         if detail:
             table = bank.log_tails[world.physics, physics.servers[kind]]
             service_s = physics.service_s[kind] * bank.work_scale[at]
@@ -233,23 +256,39 @@ def _serve_by_instance(
     late, timed_out, rejected, busy_vcpu_s, cpu_sum = 0.0, 0.0, 0.0, 0.0, 0.0
     scale = float(bank.work_scale[bank.tapes[world.tape].start + tick])
     scratch[LAST_BACKLOG, :] = -1.0
+    fleet.backlogged = 0
     for slot in range(fleet.live):
-        seconds = serving_seconds(fleet, slot, tick)
-        if seconds <= 0.0:
-            drain_backlog(fleet, physics, slot, TICK_S / scale)
-            continue
         kind = fleet.type[slot]
-        table = bank.log_tails[world.physics, physics.servers[kind]]
-        own_late, own_timed_out, own_rejected, busy = _serve_instance(
-            fleet, physics, outcome, slot, seconds, scale, targets, first_share, detail, table, scratch
-        )
-        late += own_late
-        timed_out += own_timed_out
-        rejected += own_rejected
-        busy_vcpu_s += busy * seconds * physics.vcpu[kind]
-        if fleet.launch_s[slot] <= tick * TICK_S - physics.instance_warmup_s:
-            cpu_sum += busy
+        seconds = serving_seconds(fleet, slot, tick)
+        own_scale = scale / throttle(fleet, physics, slot)
+        if seconds <= 0.0:
+            done = capacity_rps(physics, kind, own_scale) * TICK_S
+            fleet.backlog_requests[slot] = max(0.0, fleet.backlog_requests[slot] - done)
+            busy = 0.0
+        else:
+            table = bank.log_tails[world.physics, physics.servers[kind]]
+            own_late, own_timed_out, own_rejected, busy = _serve_instance(
+                fleet, physics, outcome, slot, seconds, own_scale, targets, first_share, detail, table, scratch
+            )
+            late += own_late
+            timed_out += own_timed_out
+            rejected += own_rejected
+            busy_vcpu_s += busy * seconds * physics.vcpu[kind]
+            if fleet.launch_s[slot] <= tick * TICK_S - physics.instance_warmup_s:
+                cpu_sum += busy
+        fleet.backlogged += fleet.backlog_requests[slot] > 0.0
+        if physics.burstable:
+            spend_credits(fleet, physics, outcome, tick, slot, busy * seconds * physics.vcpu[kind])
     return late, timed_out, rejected, busy_vcpu_s, cpu_sum
+
+
+@compiled_in_place
+def _spend_by_type(fleet: Record, physics: Record, outcome: Record, tick: int, scratch: NDArray[np.float64]) -> None:
+    for slot in range(fleet.live):
+        kind = fleet.type[slot]
+        seconds = serving_seconds(fleet, slot, tick)
+        busy_vcpu_s = scratch[CPU_SHARE, kind] * seconds * physics.vcpu[kind] if seconds > 0.0 else 0.0
+        spend_credits(fleet, physics, outcome, tick, slot, busy_vcpu_s)
 
 
 @compiled_in_place
@@ -266,59 +305,68 @@ def _serve_instance(
     table: NDArray[np.float32],
     scratch: NDArray[np.float64],
 ) -> tuple[float, float, float, float]:
-    """Serve one target with its fluid backlog; return late, timed-out and rejected requests and its busy share."""
+    """Serve one target with its fluid backlog; return late, timed-out and rejected requests and its busy CPU share."""
     kind = fleet.type[slot]
     service_s = physics.service_s[kind] * scale
-    capacity_rps = physics.vcpu[kind] / service_s
+    capacity = capacity_rps(physics, kind, scale)
     requests = scratch[ARRIVAL_RPS, kind] * seconds
     before = float(fleet.backlog_requests[slot])
-    after = max(0.0, before + requests - capacity_rps * seconds)
-    rejected = min(requests, max(0.0, after - capacity_rps * physics.queue_limit_s))
+    after = max(0.0, before + requests - capacity * seconds)
+    rejected = min(requests, max(0.0, after - physics.queue_limit_requests[kind]))
     after -= rejected
     fleet.backlog_requests[slot] = after
     admitted = requests - rejected
-    wait, wait_after = before / capacity_rps / service_s, after / capacity_rps / service_s
-    utilization = scratch[UTILIZATION, kind]
-    if wait <= 0.0 and wait_after <= 0.0:
+    wait, wait_after = before / capacity / service_s, after / capacity / service_s
+    utilization = scratch[ARRIVAL_RPS, kind] / capacity
+    known = scratch[LAST_BACKLOG, kind] == before and scratch[LAST_SECONDS, kind] == seconds
+    if wait <= 0.0 and wait_after <= 0.0 and utilization == scratch[UTILIZATION, kind]:
         late_share, timeout_share = scratch[LATE, kind], scratch[TIMED_OUT, kind]
-    elif scratch[LAST_BACKLOG, kind] == before and scratch[LAST_SECONDS, kind] == seconds:
+    elif known and scratch[LAST_UTILIZATION, kind] == utilization:
         late_share, timeout_share = scratch[LAST_LATE, kind], scratch[LAST_TIMED_OUT, kind]
     else:
         slo, timeout = physics.slo_s / service_s, physics.timeout_s / service_s
         late_share = overloaded_tail(table, targets, utilization, wait, wait_after, slo)
         timeout_share = overloaded_tail(table, targets, utilization, wait, wait_after, timeout)
         scratch[LAST_BACKLOG, kind], scratch[LAST_SECONDS, kind] = before, seconds
+        scratch[LAST_UTILIZATION, kind] = utilization
         scratch[LAST_LATE, kind], scratch[LAST_TIMED_OUT, kind] = late_share, timeout_share
     if detail:
         for level in range(_GRID_S.shape[0]):
             tail = overloaded_tail(table, targets, utilization, wait, wait_after, _GRID_S[level] / service_s)
             outcome.slower_requests[level] += first_share * admitted * tail
-    busy = min(1.0, (before + admitted) / (capacity_rps * seconds))
+    worked = min(before + admitted, capacity * seconds)
+    busy = worked * service_s / seconds / physics.vcpu[kind]
     return admitted * late_share, admitted * timeout_share, rejected, busy
 
 
 @compiled_in_place
 def _count_requests(
     fleet: Record,
+    physics: Record,
     outcome: Record,
     demand_rps: float,
-    first_share: float,
+    arrival_rps: float,
     late_first: float,
     unanswered: float,
     ring: int,
 ) -> None:
-    """Book the minute's requests: first attempts that went unanswered come back, second ones have failed."""
+    """Book the minute's requests: attempts that went unanswered come back until they were the last, which fail."""
     requests = demand_rps * TICK_S
-    retried = first_share * unanswered
-    failed = (1.0 - first_share) * unanswered + fleet.lost_requests
+    share = unanswered / (arrival_rps * TICK_S) if arrival_rps > 0.0 else 0.0
+    attempt_rps, retried_rps = demand_rps, 0.0
+    for attempt in range(physics.max_retries):
+        coming_rps = fleet.retry_rps[attempt]
+        fleet.retry_rps[attempt] = share * attempt_rps
+        retried_rps += share * attempt_rps
+        attempt_rps = coming_rps
+    failed = share * attempt_rps * TICK_S + fleet.lost_requests
     fleet.lost_requests = 0.0
-    fleet.retry_rps = retried / TICK_S
     fleet.late_fraction[ring] = late_first / requests if requests > 0.0 else 0.0
     fleet.error_fraction[ring] = min(1.0, failed / requests) if requests > 0.0 else 0.0
     outcome.requests += requests
     outcome.late_requests += late_first
     outcome.failed_requests += failed
-    outcome.retried_requests += retried
+    outcome.retried_requests += retried_rps * TICK_S
 
 
 @compiled_in_place
@@ -344,9 +392,11 @@ def _judge(fleet: Record, physics: Record, outcome: Record, tape: Record, demand
 
 
 @compiled_in_place
-def _deliver(fleet: Record, physics: Record, tick: int) -> None:
+def _deliver(fleet: Record, bank: Bank, tape: Record, physics: Record, tick: int) -> None:
     """Let the minute that becomes visible at the end of a tick enter what the account remembers of bad minutes."""
-    ring = (tick - physics.metric_delay_ticks) % METRIC_RING
-    bad = _is_bad(fleet, physics, ring)
+    minute = tick - physics.metric_delay_ticks
+    if minute >= 0 and bank.visible_tick[tape.start + minute] != minute:
+        return
+    bad = _is_bad(fleet, physics, minute % METRIC_RING)
     fleet.ticks_since_bad = 0 if bad else fleet.ticks_since_bad + 1
     fleet.bad_recent += ((1.0 if bad else 0.0) - fleet.bad_recent) / 1440.0

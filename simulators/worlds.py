@@ -11,7 +11,7 @@ from simulators.catalogue import Catalogue
 from simulators.latency import load_tail_table, threshold_table
 from simulators.market import MarketTape
 from simulators.physics import WorldSettings, physics_record
-from simulators.records import TAPE, WORLD, ZONES
+from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, EVENT_ZONE_DOWN, TAPE, WORLD, ZONES
 from simulators.scenario import Scenario
 
 
@@ -62,7 +62,6 @@ def build_bank(
     lengths = {len(market.pool_state) for market in markets}
     if len(lengths) > 1:
         raise ValueError(f"market tapes have different lengths: {sorted(lengths)} ticks")
-    reclaim = np.stack([market.reclaim for market in markets])
     demand = np.concatenate([item.demand_rps for item in scenarios])
     physics = np.concatenate([physics_record(catalogue, item) for item in settings])
     log_tails = np.stack([load_tail_table(item.physics.routing, item.workload.cv2) for item in settings])
@@ -74,19 +73,40 @@ def build_bank(
         demand_rps=demand,
         demand_total=np.concatenate(([0.0], np.cumsum(demand, dtype=np.float64))),
         work_scale=np.concatenate([item.work_scale for item in scenarios]),
+        fault_fraction=np.concatenate([item.fault_fraction for item in scenarios]),
+        visible_tick=np.concatenate([_visible_ticks(item) for item in scenarios]),
         scored=np.concatenate([item.scored for item in scenarios]).astype(np.uint8),
         forecast_rps=np.concatenate([item.annotation.forecast_rps for item in scenarios]),
         forecast_available=np.concatenate([item.annotation.available for item in scenarios]).astype(np.uint8),
         anomaly_score=np.concatenate([item.annotation.anomaly_score for item in scenarios]),
+        predictive_rps=np.concatenate([item.predictive_rps for item in scenarios]),
         spot_usd_per_s=prices,
         pool_state=np.stack([market.pool_state for market in markets]),
-        reclaim=reclaim,
+        reclaim=np.stack([market.reclaim for market in markets]),
         candidate_spot_usd_per_hour=_candidate_prices(prices, catalogue),
-        reclaim_any=np.asarray(reclaim.any(axis=2), np.uint8),
+        rebalance_lead=np.stack([market.rebalance_lead for market in markets]),
+        zone_down=np.stack([market.zone_down for market in markets]),
+        events=np.stack([_events(market) for market in markets]),
         log_tails=log_tails,
         late_log_tails=_threshold_tables(physics, log_tails, "slo_s"),
         timeout_log_tails=_threshold_tables(physics, log_tails, "timeout_s"),
     )
+
+
+def _events(market: MarketTape) -> NDArray[np.uint8]:
+    """Return [ticks] which kinds of event a market tape holds in each tick, as EVENT_* bits."""
+    return np.asarray(
+        EVENT_RECLAIM * market.reclaim.any(axis=1)
+        + EVENT_REBALANCE * market.rebalance_lead.any(axis=1)
+        + EVENT_ZONE_DOWN * (market.zone_down > 0),
+        np.uint8,
+    )
+
+
+def _visible_ticks(scenario: Scenario) -> NDArray[np.int32]:
+    """Return [T] the last tick up to each whose metrics were delivered, -1 where none was."""
+    ticks = np.where(scenario.metric_gap, -1, np.arange(len(scenario.metric_gap), dtype=np.int32))
+    return np.maximum.accumulate(ticks).astype(np.int32)
 
 
 def _candidate_prices(spot_usd_per_s: NDArray[np.float32], catalogue: Catalogue) -> NDArray[np.float64]:
@@ -120,11 +140,12 @@ def _world_records(plans: Sequence[WorldPlan]) -> NDArray[np.void]:
 
 def _tape_records(scenarios: Sequence[Scenario]) -> NDArray[np.void]:
     tapes = np.zeros(len(scenarios), TAPE)
-    start = row_start = 0
+    start = row_start = hour_start = 0
     for position, scenario in enumerate(scenarios):
         tapes[position] = (
             start,
             row_start,
+            hour_start,
             len(scenario.demand_rps),
             scenario.first_tick,
             scenario.last_tick,
@@ -134,4 +155,5 @@ def _tape_records(scenarios: Sequence[Scenario]) -> NDArray[np.void]:
         )
         start += len(scenario.demand_rps)
         row_start += len(scenario.annotation.forecast_rps)
+        hour_start += len(scenario.predictive_rps)
     return tapes

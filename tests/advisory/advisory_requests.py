@@ -85,6 +85,9 @@ def request_of(fleets: FleetBatch, index: int, task: TaskSettings, points: int =
             "spot_percent": 100.0 * float(record["spot_fraction"]),
             "scaling_policy": task.menu[int(record["policy"])].name,
             "type_counts": counts,
+            "leaving": int(record["leaving"]),
+            "commitment_usd_per_hour": float(record["commitment_usd_per_hour"]),
+            "commitment_used": float(record["commitment_used"]),
             "refreshing": bool(record["refreshing"]),
         },
         "metrics": {
