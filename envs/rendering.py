@@ -16,7 +16,7 @@ def render_text(reading: np.void, outcome: np.void, task: TaskSettings) -> str:
     demand = float(reading["demand_rps"])
     load = demand / capacity if capacity > 0 else 1.0
     filled = min(_BAR, int(load * _BAR))
-    usd = float(infra_usd(outcome))
+    usd = float(infra_usd(np.atleast_1d(outcome))[0])
     spec = task.candidates[int(reading["spec"])].name
     policy = task.menu[int(reading["policy"])].name
     return "\n".join(

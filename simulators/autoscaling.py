@@ -36,7 +36,7 @@ from simulators.records import (
     QUANTILE_LEVELS,
     TICKS_PER_ROW,
 )
-from telemetry.compiled import Record, compiled_in_place
+from telemetry.compiled import Record, compiled_in_place, signed
 
 NO_OPINION = -1
 _WEEK_MINUTES = 7 * 1440
@@ -94,8 +94,8 @@ def _watch(fleet: Record, policy: Record, place: int, metric: float, high: float
 
     The high one counts minutes at or above ``high``, the low one at or below ``low``.
     """
-    high_alarm = _remember(np.int64(fleet.high_alarm[place]), metric >= high, policy.out_points, policy.out_periods)
-    low_alarm = _remember(np.int64(fleet.low_alarm[place]), metric <= low, policy.in_points, policy.in_periods)
+    high_alarm = _remember(signed(fleet.high_alarm[place]), metric >= high, policy.out_points, policy.out_periods)
+    low_alarm = _remember(signed(fleet.low_alarm[place]), metric <= low, policy.in_points, policy.in_periods)
     fleet.high_alarm[place], fleet.low_alarm[place] = high_alarm, low_alarm
     return (
         _fires(high_alarm, policy.out_points, policy.out_periods),

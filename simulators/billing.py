@@ -63,8 +63,8 @@ def bill(
 def _beyond_commitment(fleet: Record, physics: Record, outcome: Record, minute: int, on_demand_usd: float) -> float:
     """Book a minute of the Savings Plan; return what it leaves of the on-demand cost at list price.
 
-    A commitment covers usage at the plan's rate, so a dollar of it covers more than a dollar at list price; what an hour
-    does not use is lost.
+    A commitment covers usage at the plan's rate, so a dollar of it covers more than a dollar at list price; what an
+    hour does not use is lost.
     """
     if physics.commitment_usd_per_s <= 0.0:
         return on_demand_usd

@@ -33,7 +33,7 @@ from simulators.records import (
     WANTED,
     ZONES,
 )
-from telemetry.compiled import Record, compiled_in_place
+from telemetry.compiled import Record, compiled_in_place, signed
 
 
 @compiled_in_place
@@ -104,8 +104,8 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
     for slot in range(fleet.live):
         kind, state = fleet.type[slot], fleet.state[slot]
         launched = int(fleet.launch_s[slot])
-        billed_from = launched + np.int64(fleet.billing_delay_s[slot])
-        serves_from = launched + np.int64(fleet.ready_delay_s[slot])
+        billed_from = launched + fleet.billing_delay_s[slot]
+        serves_from = launched + fleet.ready_delay_s[slot]
         off_s, end_s = int(fleet.off_s[slot]), end_second(fleet, physics, slot)
         serving = serves_from <= now_s < off_s
         change_s = _sooner(now_s, billed_from, change_s)
@@ -155,7 +155,7 @@ def market_events(fleet: Record, bank: Bank, world: Record, physics: Record, out
     row = market_tick(bank, world, tick)
     events = bank.events[world.market, row]
     if events & EVENT_ZONE_DOWN:
-        _lose_zones(fleet, np.int64(bank.zone_down[world.market, row]), outcome, tick)
+        _lose_zones(fleet, signed(bank.zone_down[world.market, row]), outcome, tick)
     if events & EVENT_RECLAIM:
         _reclaim(fleet, bank, world, outcome, tick, row)
     if events & EVENT_REBALANCE and physics.capacity_rebalancing:
@@ -166,7 +166,7 @@ def market_events(fleet: Record, bank: Bank, world: Record, physics: Record, out
 def _lose_zones(fleet: Record, zones: int, outcome: Record, tick: int) -> None:
     """End every instance of the zones that are out, at once and without a refund."""
     for slot in range(fleet.live):
-        if (zones >> np.int64(fleet.zone[slot])) & 1 and fleet.state[slot] != ENDED:
+        if (zones >> signed(fleet.zone[slot])) & 1 and fleet.state[slot] != ENDED:
             fleet.off_s[slot] = tick * TICK_S
             fleet.state[slot] = ENDED
             outcome.outage_losses += 1
@@ -204,7 +204,7 @@ def _recommend(fleet: Record, bank: Bank, world: Record, tick: int, row: int) ->
     for slot in range(fleet.live):
         if fleet.market[slot] != SPOT or fleet.state[slot] != WANTED:
             continue
-        lead = np.int64(bank.rebalance_lead[world.market, row, fleet.type[slot] * ZONES + fleet.zone[slot]])
+        lead = signed(bank.rebalance_lead[world.market, row, fleet.type[slot] * ZONES + fleet.zone[slot]])
         if lead > 0 and _is_taken(fleet, bank, world, slot, tick + lead, market_tick(bank, world, tick + lead)):
             fleet.state[slot] = LEAVING
             unsettle(fleet)
@@ -236,8 +236,9 @@ def _pool_refuses(fleet: Record, bank: Bank, world: Record, physics: Record, tic
 def _spot_member(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int, zone: int) -> int:
     """Return the member type that the allocation strategy picks in a zone, or -1 where every pool refuses.
 
-    Price-capacity-optimized takes the best state, then the lowest price per capacity; capacity-optimized the best state,
-    then one at random (by the members' order if prioritized); lowest-price spreads over its cheapest pools in turn.
+    Price-capacity-optimized takes the best state, then the lowest price per capacity; capacity-optimized the best
+    state, then one at random (by the members' order if prioritized); lowest-price spreads over its cheapest pools in
+    turn.
     """
     strategy = physics.spot_allocation[fleet.spec]
     if strategy == LOWEST_PRICE:
@@ -326,7 +327,7 @@ def launch_one(fleet: Record, bank: Bank, world: Record, physics: Record, tick: 
     if fleet.live >= SLOTS:
         return False
     spot = fleet.on_demand >= on_demand_count(fleet.desired, physics.on_demand_base, 1.0 - fleet.spot_fraction)
-    tried = np.int64(bank.zone_down[world.market, market_tick(bank, world, tick)])
+    tried = signed(bank.zone_down[world.market, market_tick(bank, world, tick)])
     for _ in range(ZONES):
         zone = -1
         for candidate in range(ZONES):
@@ -429,7 +430,7 @@ def rebalance_zones(fleet: Record, bank: Bank, world: Record, physics: Record, t
     receives nothing, and a spot instance moves only where a pool of the specification is ample.
     """
     row = market_tick(bank, world, tick)
-    down = np.int64(bank.zone_down[world.market, row])
+    down = signed(bank.zone_down[world.market, row])
     full, empty = 0, -1
     for zone in range(ZONES):
         if fleet.zone_active[zone] > fleet.zone_active[full]:
@@ -438,7 +439,7 @@ def rebalance_zones(fleet: Record, bank: Bank, world: Record, physics: Record, t
             empty = zone
     if empty < 0:
         return
-    moves = (np.int64(fleet.zone_active[full]) - np.int64(fleet.zone_active[empty])) // 2
+    moves = (signed(fleet.zone_active[full]) - signed(fleet.zone_active[empty])) // 2
     for _ in range(min(moves, surge_limit(physics.max_instances) - fleet.active)):
         victim = -1
         for slot in range(fleet.live):

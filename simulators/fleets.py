@@ -13,7 +13,7 @@ IntArray = NDArray[np.int64]
 
 def infra_usd(outcomes: NDArray[np.void]) -> NDArray[np.float64]:
     """Return the bill before refunds, USD, of each OUTCOME record: the sum of its lines."""
-    return np.sum([outcomes[line] for line in BILL_LINES], axis=0, dtype=np.float64)
+    return np.asarray(np.sum([outcomes[line] for line in BILL_LINES], axis=0, dtype=np.float64))
 
 
 def work_space() -> tuple[NDArray[np.void], NDArray[np.float64]]:

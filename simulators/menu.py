@@ -1,6 +1,7 @@
 """The scaling-policy menu: every calibrated rule's policy, as settings and as the kernel's records."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -182,10 +183,11 @@ def check_steps(name: str, steps: Sequence[Step]) -> None:
             raise ValueError(f"{name}: a step is open at both ends")
         if step.lower is not None and step.upper is not None and step.lower >= step.upper:
             raise ValueError(f"{name}: a step's bounds {step.lower}..{step.upper} are not in order")
-    for step, following in zip(ordered, ordered[1:], strict=False):
+    for step, following in pairwise(ordered):
         if step.upper is None or following.lower is None or step.upper != following.lower:
             raise ValueError(
-                f"{name}: steps {step.lower}..{step.upper} and {following.lower}..{following.upper} overlap or leave a gap"
+                f"{name}: steps {step.lower}..{step.upper} and {following.lower}..{following.upper} "
+                "overlap or leave a gap"
             )
 
 

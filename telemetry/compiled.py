@@ -54,3 +54,9 @@ def compiled_in_place(function: _Function) -> _Function:
     """
     options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
     return cast(_Function, numba.njit(**options)(function))
+
+
+@compiled_in_place
+def signed(value: Any) -> int:
+    """Return an unsigned field of a record as a signed integer; an unsigned one with a signed one makes a float."""
+    return numba.int64(value)  # type: ignore[no-any-return]
