@@ -88,6 +88,8 @@ def step_capacity(capacity: int, change: float, adjustment: int, min_magnitude: 
 def in_step(breach: float, lower: float, upper: float, above: bool) -> bool:
     """Return whether a breach falls into a step: its near bound belongs to the step, the far one to the next.
 
+    A bound is met within 1e-9, because 0.6 - 0.5 is less than 0.1 in binary fractions.
+
     Args:
         breach: Metric minus threshold.
         lower: Lower bound of the step relative to the threshold, minus infinity where it is null.
@@ -95,8 +97,8 @@ def in_step(breach: float, lower: float, upper: float, above: bool) -> bool:
         above: Whether the policy's alarm watches for values above its threshold.
     """
     if above:
-        return lower <= breach < upper
-    return lower < breach <= upper
+        return lower - _TOLERANCE <= breach < upper - _TOLERANCE
+    return lower + _TOLERANCE < breach <= upper + _TOLERANCE
 
 
 @compiled_in_place

@@ -38,7 +38,7 @@ from simulators.records import (
 )
 from telemetry.compiled import Record, compiled_in_place, signed
 
-NO_OPINION = -1
+NO_OPINION = -(2**31)
 _WEEK_MINUTES = 7 * 1440
 
 
@@ -134,7 +134,7 @@ def _step(fleet: Record, policy: Record, place: int, metric: float, tick: int) -
         return int(fleet.desired)
     out, low = _watch(fleet, policy, place, metric, policy.high_threshold, policy.low_threshold)
     simple = policy.cooldown_ticks > 0
-    if simple and fleet.in_service < fleet.active:
+    if simple and (fleet.in_service < fleet.active or fleet.going > 0):
         fleet.cooldown_until = tick + policy.cooldown_ticks
     if simple and tick < fleet.cooldown_until:
         return int(fleet.desired)
@@ -152,6 +152,8 @@ def _step(fleet: Record, policy: Record, place: int, metric: float, tick: int) -
             if in_step(metric - policy.low_threshold, lower, upper, False):
                 change = policy.step_in_change[step]
                 wanted = min(wanted, step_capacity(wanted, change, policy.adjustment, policy.min_magnitude))
+    if wanted == fleet.desired and policy.num_steps_in == 0:
+        return NO_OPINION
     if simple and wanted != fleet.desired:
         fleet.cooldown_until = tick + policy.cooldown_ticks
     return wanted
@@ -193,11 +195,13 @@ def scheduled_size(policy: Record, minute_of_week: int) -> int:
 def _predicted(fleet: Record, bank: Bank, tape: Record, policy: Record, tick: int) -> int:
     """Return the size the hourly load forecast needs, from the buffer before the hour on; 0 while there is none."""
     hours = (tape.length + 59) // 60
-    hour = min((tick + policy.buffer_ticks) // 60, hours - 1)
-    load_rps = bank.predictive_rps[tape.hour_start + hour]
-    if math.isnan(load_rps):
+    hour = (tick + policy.buffer_ticks) // 60
+    if hour >= hours or math.isnan(bank.predictive_rps[tape.hour_start + hour]):
         return 0
-    return predictive_capacity(float(load_rps), policy.target_utilization * fleet.dependable_rps)
+    target_rps = policy.target_requests_per_minute / 60.0
+    if math.isnan(target_rps):
+        target_rps = policy.target_utilization * fleet.dependable_rps
+    return predictive_capacity(float(bank.predictive_rps[tape.hour_start + hour]), target_rps)
 
 
 @compiled_in_place
@@ -238,7 +242,7 @@ def want(fleet: Record, bank: Bank, tape: Record, physics: Record, menu: Record,
     """Return the desired capacity the current policy asks for at the start of a tick, before the group's limits.
 
     Where policies act beside it the largest want counts, so capacity is added if any wants it and removed only if all
-    agree. Predictive scaling only raises: alone it never goes below desired capacity.
+    agree. Predictive scaling only raises: where no other policy has an opinion, desired capacity stays the least.
 
     Args:
         fleet: FLEET record whose census is of this tick; alarms and hold counters advance.
@@ -249,12 +253,15 @@ def want(fleet: Record, bank: Bank, tape: Record, physics: Record, menu: Record,
         tick: Tick of the demand tape.
     """
     policy = menu[fleet.policy]
-    wanted = _opinion(fleet, bank, tape, physics, policy, 0, tick, int(fleet.offset))
-    alone = policy.also[0] < 0
-    if alone and policy.kind == POLICY_PREDICTIVE:
-        return max(wanted, int(fleet.desired))
-    for place in range(1, MAX_POLICIES):
-        other = policy.also[place - 1]
-        if other >= 0:
-            wanted = max(wanted, _opinion(fleet, bank, tape, physics, menu[other], place, tick, 0))
-    return int(fleet.desired) if wanted == NO_OPINION else wanted
+    wanted, predicted = NO_OPINION, NO_OPINION
+    for place in range(MAX_POLICIES):
+        index = int(fleet.policy) if place == 0 else int(policy.also[place - 1])
+        if index < 0:
+            continue
+        offset = int(fleet.offset) if place == 0 else 0
+        size = _opinion(fleet, bank, tape, physics, menu[index], place, tick, offset)
+        if menu[index].kind == POLICY_PREDICTIVE:
+            predicted = max(predicted, size)
+        else:
+            wanted = max(wanted, size)
+    return max(predicted, int(fleet.desired) if wanted == NO_OPINION else wanted)

@@ -19,44 +19,41 @@ HOUR_S: Final = 3600
 
 @compiled_in_place
 def bill(
-    fleet: Record,
-    bank: Bank,
-    world: Record,
-    physics: Record,
-    outcome: Record,
-    tick: int,
-    settled: bool,
-    arrivals: float,
+    fleet: Record, physics: Record, outcome: Record, minute: int, arrivals: float, usage: tuple[float, float, float]
 ) -> None:
     """Add what one tick costs.
 
     Args:
         fleet: FLEET record.
-        bank: World tapes.
-        world: WORLD record.
         physics: PHYSICS record.
         outcome: OUTCOME record; lines are added.
-        tick: Tick of the demand tape.
-        settled: Whether no slot changes within the tick, so that the sums of the census hold for all of it.
+        minute: Minute of the market's clock.
         arrivals: Requests that reached the load balancer, per second.
+        usage: Billed instance seconds, list price of those on demand, cost of those on spot.
     """
-    if settled:
-        if fleet.priced_until_s < (tick + 1) * TICK_S:
-            _price_spot(fleet, bank, world, physics, tick)
-        billed_s = float(TICK_S * fleet.billed)
-        on_demand_usd = TICK_S * fleet.on_demand_usd_per_s
-        if fleet.priced_until_s < (tick + 1) * TICK_S:
-            outcome.spot_usd += _bill_spot(fleet, bank, world, physics, tick)
-        else:
-            outcome.spot_usd += TICK_S * fleet.spot_usd_per_s
-    else:
-        billed_s, on_demand_usd = _bill_on_demand(fleet, physics, tick)
-        outcome.spot_usd += _bill_spot(fleet, bank, world, physics, tick)
+    billed_s, on_demand_usd, spot_usd = usage
     outcome.billed_instance_s += billed_s
+    outcome.spot_usd += spot_usd
     outcome.volume_usd += billed_s * physics.volume_usd_per_s
     lcu = arrivals * physics.lcu_per_rps
     outcome.balancer_usd += TICK_S * (physics.balancer_usd_per_s + lcu * physics.lcu_usd_per_s)
-    outcome.on_demand_usd += _beyond_commitment(fleet, physics, outcome, tick + world.market_phase, on_demand_usd)
+    outcome.on_demand_usd += _beyond_commitment(fleet, physics, outcome, minute, on_demand_usd)
+
+
+@compiled_in_place
+def bill_settled(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int) -> tuple[float, float, float]:
+    """Return what ``bill`` needs for a tick in which no slot changes: from sums, but where an instance-hour begins."""
+    tick_end = (tick + 1) * TICK_S
+    if fleet.priced_until_s < tick_end:
+        _price_spot(fleet, bank, world, physics, tick)
+    spot_usd = TICK_S * fleet.spot_usd_per_s
+    if fleet.priced_until_s < tick_end:
+        spot_usd = 0.0
+        for slot in range(fleet.live):
+            start, end = billed_span(fleet, physics, slot, tick)
+            if fleet.market[slot] == SPOT and end > start:
+                spot_usd += spot_cost(fleet, bank, world, slot, start, end)
+    return float(TICK_S * fleet.billed), TICK_S * fleet.on_demand_usd_per_s, spot_usd
 
 
 @compiled_in_place
@@ -79,22 +76,10 @@ def _beyond_commitment(fleet: Record, physics: Record, outcome: Record, minute: 
 
 
 @compiled_in_place
-def _billed_span(fleet: Record, physics: Record, slot: int, tick: int) -> tuple[int, int]:
+def billed_span(fleet: Record, physics: Record, slot: int, tick: int) -> tuple[int, int]:
+    """Return the seconds of a tick from which and to which an instance is billed; empty where the first is later."""
     start = max(fleet.launch_s[slot] + fleet.billing_delay_s[slot], tick * TICK_S)
     return int(start), min(end_second(fleet, physics, slot), (tick + 1) * TICK_S)
-
-
-@compiled_in_place
-def _bill_on_demand(fleet: Record, physics: Record, tick: int) -> tuple[float, float]:
-    """Return billed instance seconds of both markets, and the list price of those on demand, USD."""
-    billed_s, usd = 0.0, 0.0
-    for slot in range(fleet.live):
-        start, end = _billed_span(fleet, physics, slot, tick)
-        if end > start:
-            billed_s += end - start
-            if fleet.market[slot] != SPOT:
-                usd += (end - start) * float(physics.on_demand_usd_per_s[fleet.type[slot]])
-    return billed_s, usd
 
 
 @compiled_in_place
@@ -105,20 +90,13 @@ def hour_start(fleet: Record, slot: int, second: int) -> int:
 
 
 @compiled_in_place
-def _bill_spot(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int) -> float:
-    """Return the cost of the spot instances, USD; each pays the price at the start of its hour."""
-    usd = 0.0
-    for slot in range(fleet.live):
-        if fleet.market[slot] != SPOT:
-            continue
-        start, end = _billed_span(fleet, physics, slot, tick)
-        if end <= start:
-            continue
-        pool = fleet.type[slot] * ZONES + fleet.zone[slot]
-        begun = hour_start(fleet, slot, end - 1)
-        usd += (end - max(start, begun)) * spot_price(bank, world, begun, pool)
-        if begun > start:
-            usd += (begun - start) * spot_price(bank, world, begun - HOUR_S, pool)
+def spot_cost(fleet: Record, bank: Bank, world: Record, slot: int, start: int, end: int) -> float:
+    """Return what a spot instance costs from one second to another of a tick; it pays the price at its hour's start."""
+    pool = fleet.type[slot] * ZONES + fleet.zone[slot]
+    begun = hour_start(fleet, slot, end - 1)
+    usd = (end - max(start, begun)) * spot_price(bank, world, begun, pool)
+    if begun > start:
+        usd += (begun - start) * spot_price(bank, world, begun - HOUR_S, pool)
     return usd
 
 
@@ -130,7 +108,7 @@ def _price_spot(fleet: Record, bank: Bank, world: Record, physics: Record, tick:
     for slot in range(fleet.live):
         if fleet.market[slot] != SPOT:
             continue
-        start, end = _billed_span(fleet, physics, slot, tick)
+        start, end = billed_span(fleet, physics, slot, tick)
         if end <= start:
             continue
         begun = hour_start(fleet, slot, now_s)
@@ -147,7 +125,7 @@ def spend_credits(fleet: Record, physics: Record, outcome: Record, tick: int, sl
     beyond it; standard mode stops at 0, and the instance is throttled to its baseline.
     """
     kind = fleet.type[slot]
-    start, end = _billed_span(fleet, physics, slot, tick)
+    start, end = billed_span(fleet, physics, slot, tick)
     if physics.credits_per_s[kind] <= 0.0 or end <= start:
         return
     balance = float(fleet.credits[slot]) + (end - start) * physics.credits_per_s[kind] - busy_vcpu_s / 60.0

@@ -1,20 +1,28 @@
 """Instance types: what one costs, what it holds and how much work its vCPUs do.
 
-Prices are us-east-1, Linux, shared tenancy, on demand, as of 2026-07-20 (AWS price list, as regenerated in
-aws/karpenter-provider-aws). vCPU, memory, physical cores and clock architecture come from ``DescribeInstanceTypes``.
-Capacity per vCPU is the family median of CoreMark iterations per second and vCPU, measured between 2025-12-10 and
-2026-07-01 and published by ec2instances.info. Spot saving and interruption band come from the Spot Instance Advisor
-feed of 2025-06-28.
+The numbers and their sources stand in ``simulators.instance_types``; other Regions in ``simulators.regions``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal, get_args
+
+from simulators.instance_types import BURST_OF_SIZE, FAMILIES, OFFERS, VCPU_OF_SIZE, Burst, Offer
 
 REFERENCE_TYPE: Final = "m6i.large"
 REFERENCE_COREMARK_PER_VCPU: Final = 17_020.0
 PRICE_DATE: Final = "2026-07-20"
 PRICE_SOURCE: Final = "AWS price list, us-east-1, Linux, shared tenancy, on demand"
+
+# A type that is not burstable earns no credits and may use all of every vCPU all the time.
+NOT_BURSTABLE: Final = Burst(0, 0.0, 0.0, 1.0)
+
+SpotAllocation = Literal[
+    "price-capacity-optimized", "capacity-optimized", "capacity-optimized-prioritized", "lowest-price"
+]
+OnDemandAllocation = Literal["lowest-price", "prioritized"]
+MAX_SPOT_POOLS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -43,10 +51,17 @@ class InstanceType:
     coremark_per_vcpu: float
     spot_saving: float
     interruption_band: int
-    network_gbps: float = 0.78
+    clock_ghz: float
+    network_gbps: float
+    ebs_mbps: float
     credits_per_hour: float = 0.0
     max_credits: float = 0.0
     baseline: float = 1.0
+
+    @property
+    def is_burstable(self) -> bool:
+        """Whether it runs on CPU credits."""
+        return self.max_credits > 0.0
 
     @property
     def family(self) -> str:
@@ -64,22 +79,32 @@ class InstanceType:
         return self.vcpu * self.speed
 
 
-_X86, _ARM = "x86_64", "arm64"
+def _type(offer: Offer) -> InstanceType:
+    """Return the type of a row of the table, with what its family and its size say."""
+    family, _, size = offer.name.partition(".")
+    shared, vcpu = FAMILIES[family], VCPU_OF_SIZE[size]
+    burst = BURST_OF_SIZE[size] if family.startswith("t") else NOT_BURSTABLE
+    return InstanceType(
+        name=offer.name,
+        vcpu=vcpu,
+        physical_cores=vcpu // shared.threads_per_core,
+        memory_gib=vcpu * shared.gib_per_vcpu,
+        architecture=shared.architecture,
+        price_usd_per_hour=offer.price_usd_per_hour,
+        coremark_per_vcpu=shared.coremark_per_vcpu,
+        spot_saving=offer.spot_saving,
+        interruption_band=offer.interruption_band,
+        clock_ghz=shared.clock_ghz,
+        network_gbps=offer.network_gbps,
+        ebs_mbps=offer.ebs_mbps,
+        credits_per_hour=burst.credits_per_hour,
+        max_credits=burst.max_credits,
+        baseline=burst.baseline,
+    )
 
-TYPES: Final[tuple[InstanceType, ...]] = (
-    InstanceType("m6i.large", 2, 1, 8, _X86, 0.09600, 17_020, 0.63, 2),
-    InstanceType("m6a.large", 2, 1, 8, _X86, 0.08640, 20_431, 0.59, 1),
-    InstanceType("m7i.large", 2, 1, 8, _X86, 0.10080, 21_409, 0.68, 3),
-    InstanceType("c6a.large", 2, 1, 4, _X86, 0.07650, 20_820, 0.62, 3),
-    InstanceType("c7i.large", 2, 1, 4, _X86, 0.08925, 21_769, 0.66, 4),
-    InstanceType("m7g.large", 2, 2, 8, _ARM, 0.08160, 25_725, 0.64, 2),
-    InstanceType("m8g.large", 2, 2, 8, _ARM, 0.08976, 30_098, 0.65, 4),
-    InstanceType("c7g.large", 2, 2, 4, _ARM, 0.07250, 25_184, 0.49, 0),
-    InstanceType("c8g.large", 2, 2, 4, _ARM, 0.07976, 30_293, 0.61, 0),
-    InstanceType("c7g.xlarge", 4, 4, 8, _ARM, 0.14500, 25_184, 0.62, 0),
-    InstanceType("m7i.xlarge", 4, 2, 16, _X86, 0.20160, 21_409, 0.53, 3),
-    InstanceType("m7g.xlarge", 4, 4, 16, _ARM, 0.16320, 25_725, 0.62, 1),
-)
+
+TYPES: Final[tuple[InstanceType, ...]] = tuple(_type(offer) for offer in OFFERS)
+DEFAULT_TYPES: Final = TYPES[:12]
 
 
 @dataclass(frozen=True)
@@ -88,14 +113,22 @@ class LaunchSpecification:
 
     Attributes:
         name: Shown to people and written to bundles.
-        types: Names of the instance types, at least one.
+        types: Names of the instance types, at least one; their order is the priority of prioritized strategies.
+        spot_allocation: How a spot launch picks among the pools of a zone. The default is the one AWS recommends and
+            its console offers; an API call that names none gets ``lowest-price``.
+        spot_pools: Cheapest pools a ``lowest-price`` spot launch is spread over, 1..20; other strategies ignore it.
+        on_demand_allocation: How an on-demand launch picks among the types. ``lowest-price`` is the API's default with
+            attribute-based selection, ``prioritized`` without.
+
+    Source:
+        API model of EC2 Auto Scaling, ``InstancesDistribution``.
     """
 
     name: str
     types: tuple[str, ...]
-    spot_allocation: str = "price-capacity-optimized"
+    spot_allocation: SpotAllocation = "price-capacity-optimized"
     spot_pools: int = 2
-    on_demand_allocation: str = "lowest-price"
+    on_demand_allocation: OnDemandAllocation = "lowest-price"
 
     @classmethod
     def single(cls, type_name: str) -> "LaunchSpecification":
@@ -119,25 +152,30 @@ DEFAULT_CANDIDATES: Final[tuple[LaunchSpecification, ...]] = (
 class Catalogue:
     """The types of a world and the launch specifications the action may choose from.
 
+    Attributes:
+        types: Types of the world. Left out: ``DEFAULT_TYPES`` if they hold every type a candidate names; otherwise the
+            named ones and the reference type, in the order of ``TYPES`` (a world's record holds 16 types, the table
+            more than a hundred).
+        candidates: Launch specifications.
+
     Raises:
-        ValueError: A candidate names an unknown type, or a name occurs twice.
+        ValueError: A candidate names an unknown or no type, a name occurs twice, or a number cannot be; the message
+            names the entry, the value and what was expected.
     """
 
-    types: tuple[InstanceType, ...] = TYPES
+    types: tuple[InstanceType, ...] = ()
     candidates: tuple[LaunchSpecification, ...] = DEFAULT_CANDIDATES
 
     def __post_init__(self) -> None:
-        for kind, names in (
-            ("instance type", [item.name for item in self.types]),
-            ("launch specification", [item.name for item in self.candidates]),
-        ):
-            duplicates = {name for name in names if names.count(name) > 1}
-            if duplicates:
-                raise ValueError(f"{kind} {sorted(duplicates)[0]!r} occurs twice in the catalogue")
+        for item in self.types:
+            _check_type(item)
+        _check_once("instance type", [item.name for item in self.types])
+        _check_once("launch specification", [item.name for item in self.candidates])
+        known = {item.name for item in self.types or TYPES}
         for candidate in self.candidates:
-            for name in candidate.types:
-                if name not in self.index:
-                    raise ValueError(f"launch specification {candidate.name!r} names unknown type {name!r}")
+            _check_candidate(candidate, known)
+        if not self.types:
+            object.__setattr__(self, "types", _types_named(self.candidates))
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -156,3 +194,51 @@ class Catalogue:
         if name not in names:
             raise KeyError(f"unknown launch specification {name!r}; known: {', '.join(names)}")
         return names.index(name)
+
+
+def _types_named(candidates: Sequence[LaunchSpecification]) -> tuple[InstanceType, ...]:
+    named = {name for candidate in candidates for name in candidate.types} | {REFERENCE_TYPE}
+    if named <= {item.name for item in DEFAULT_TYPES}:
+        return DEFAULT_TYPES
+    return tuple(item for item in TYPES if item.name in named)
+
+
+def _check_once(kind: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{kind} {name!r} occurs twice in the catalogue")
+
+
+def _check_candidate(candidate: LaunchSpecification, known: set[str]) -> None:
+    where = f"launch specification {candidate.name!r}"
+    if not candidate.types:
+        raise ValueError(f"{where} names no type; expected at least one")
+    for name in candidate.types:
+        if name not in known:
+            raise ValueError(f"{where} names unknown type {name!r}; known: {', '.join(sorted(known))}")
+        if candidate.types.count(name) > 1:
+            raise ValueError(f"{where} names type {name!r} twice")
+    for key, value, allowed in (
+        ("spot_allocation", candidate.spot_allocation, get_args(SpotAllocation)),
+        ("on_demand_allocation", candidate.on_demand_allocation, get_args(OnDemandAllocation)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{where}: {key} {value!r} is not one of {', '.join(allowed)}")
+    if not 1 <= candidate.spot_pools <= MAX_SPOT_POOLS:
+        raise ValueError(f"{where}: spot_pools {candidate.spot_pools} is not in 1..{MAX_SPOT_POOLS}")
+
+
+def _check_type(item: InstanceType) -> None:
+    for key, is_valid, expected in (
+        ("vcpu", item.vcpu >= 1, "at least 1"),
+        ("physical_cores", 1 <= item.physical_cores <= item.vcpu, "in 1..vcpu"),
+        ("memory_gib", item.memory_gib > 0.0, "above 0"),
+        ("price_usd_per_hour", item.price_usd_per_hour > 0.0, "above 0"),
+        ("coremark_per_vcpu", item.coremark_per_vcpu > 0.0, "above 0"),
+        ("spot_saving", 0.0 <= item.spot_saving < 1.0, "in 0..1, below 1"),
+        ("interruption_band", item.interruption_band in range(5), "in 0..4"),
+        ("network_gbps", item.network_gbps > 0.0, "above 0"),
+        ("baseline", 0.0 < item.baseline <= 1.0, "above 0, at most 1"),
+    ):
+        if not is_valid:
+            raise ValueError(f"instance type {item.name!r}: {key} {getattr(item, key)!r} is not {expected}")

@@ -93,7 +93,7 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
     now_s = tick * TICK_S
     warm_before = now_s - physics.instance_warmup_s
     fleet.active, fleet.on_demand, fleet.warm, fleet.in_service = 0, 0, 0, 0
-    fleet.leaving, fleet.going, fleet.billed = 0, 0, 0
+    fleet.leaving, fleet.going, fleet.billed, fleet.spot_in_use = 0, 0, 0, 0
     fleet.zone_active[:] = 0
     fleet.serving_count[:] = 0
     fleet.warm_count[:] = 0
@@ -125,6 +125,7 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
             fleet.type_count[kind] += 1
             fleet.in_service += serving
             fleet.leaving += state == LEAVING
+            fleet.spot_in_use += fleet.market[slot] == SPOT
             if not physics.least_outstanding:
                 dependable_rps = min(dependable_rps, physics.capacity_rps[kind])
         else:
@@ -133,7 +134,7 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
             fleet.active += 1
             fleet.zone_active[fleet.zone[slot]] += 1
             fleet.on_demand += fleet.market[slot] == ON_DEMAND
-            fleet.warm += serving and launched <= warm_before
+            fleet.warm += serving and state == WANTED and launched <= warm_before
     fleet.dependable_rps = dependable_rps
     fleet.settled_until_s = change_s
     fleet.priced_until_s = 0

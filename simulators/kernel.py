@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simulators.adjustments import refresh_batch, within_limits
 from simulators.autoscaling import is_absolute, visible_demand, want
 from simulators.bank import Bank
-from simulators.billing import bill, retire
+from simulators.billing import bill, bill_settled, retire
 from simulators.draws import AGE, uniform
 from simulators.fleet import (
     census,
@@ -34,13 +34,12 @@ from simulators.records import (
     METRIC_RING,
     ON_DEMAND,
     QUANTILE_LEVELS,
-    SPOT,
     TICK_S,
     TICKS_PER_ROW,
     WANTED,
     ZONES,
 )
-from simulators.service import serve
+from simulators.service import count_settled, count_slots, serve
 from telemetry.compiled import Record, compiled_in_place
 
 LONG_AGO = 1_000_000
@@ -121,7 +120,7 @@ def decide(fleet: Record, physics: Record, menu: NDArray[np.void], decision: Rec
     fleet.spot_fraction = decision.spot_fraction
     if decision.spec != fleet.spec:
         fleet.spec = decision.spec
-        fleet.refreshing, fleet.refresh_total, fleet.refresh_stage = 1, 0, 0
+        fleet.refreshing, fleet.refresh_total, fleet.refresh_stage, fleet.refresh_hold_tick = 1, 0, 0, 0
         outcome.type_changes += 1
         unsettle(fleet)
     if is_absolute(menu[fleet.policy].kind):
@@ -233,8 +232,13 @@ def advance(
     if fleet.active != fleet.desired:
         _reconcile(fleet, bank, world, physics, outcome, tick)
     settled = tick_end <= fleet.settled_until_s
-    arrival_rps = serve(fleet, bank, world, physics, outcome, tick, settled, detail, scratch)
-    bill(fleet, bank, world, physics, outcome, tick, settled, arrival_rps)
+    if settled:
+        count_settled(fleet, physics, scratch)
+        usage = bill_settled(fleet, bank, world, physics, tick)
+    else:
+        usage = count_slots(fleet, bank, world, physics, tick, scratch)
+    arrival_rps = serve(fleet, bank, world, physics, outcome, tick, detail, scratch)
+    bill(fleet, physics, outcome, tick + world.market_phase, arrival_rps, usage)
     if not settled:
         retire(fleet, bank, world, physics, outcome, tick)
     outcome.infeasible_minutes += _infeasible(bank, tape, physics, tick)
@@ -293,9 +297,7 @@ def read_telemetry(fleet: Record, bank: Bank, reading: Record) -> None:
 def _read_group(fleet: Record, physics: Record, reading: Record, tick: int) -> None:
     if fleet.settled_until_s <= tick * TICK_S:
         census(fleet, physics, tick)
-    spot, in_service_rps = 0, 0.0
-    for slot in range(fleet.live):
-        spot += fleet.off_s[slot] == FOREVER and fleet.market[slot] == SPOT
+    in_service_rps = 0.0
     for kind in range(physics.num_types):
         reading.type_count[kind] = fleet.type_count[kind]
         in_service_rps += fleet.serving_count[kind] * physics.capacity_rps[kind]
@@ -303,7 +305,7 @@ def _read_group(fleet: Record, physics: Record, reading: Record, tick: int) -> N
     reading.pending = fleet.live - fleet.going - fleet.in_service
     reading.draining = fleet.going
     reading.leaving = fleet.leaving
-    reading.spot_in_use = spot
+    reading.spot_in_use = fleet.spot_in_use
     reading.capacity_rps = in_service_rps
     reading.dependable_rps = fleet.dependable_rps
     commitment = physics.commitment_usd_per_s

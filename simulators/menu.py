@@ -88,7 +88,8 @@ class ScalingPolicy(BaseModel):
             capacity to an hourly load forecast; target tracking on CPU or on requests per target; step (or, with a
             cooldown, simple) scaling on an alarm; forecast follows the demand forecast's quantiles.
         target_utilization: Utilisation aimed at: target tracking, predictive, static, forecast.
-        target_requests_per_minute: Target tracking on requests: requests per target and minute, instead of utilisation.
+        target_requests_per_minute: Target tracking on requests, predictive: requests per target and minute, instead of
+            utilisation.
         out_points: Breaching minutes before target tracking or a step adds capacity: in a row, or of ``out_periods``.
         out_periods: Minutes looked at for them, at most 32; None asks for minutes in a row.
         in_points: The same before they remove capacity.

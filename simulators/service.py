@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.bank import Bank
-from simulators.billing import spend_credits
+from simulators.billing import billed_span, spend_credits, spot_cost
+from simulators.fleet import end_second
 from simulators.latency import overloaded_tail, response_tail, threshold_tail
-from simulators.records import METRIC_RING, RESPONSE_GRID_MS, TICK_S
+from simulators.records import METRIC_RING, RESPONSE_GRID_MS, SPOT, TICK_S
 from telemetry.compiled import Record, compiled_in_place
 
 _GRID_S: Final = np.array(RESPONSE_GRID_MS) / 1000.0
@@ -31,7 +32,7 @@ LAST_BACKLOG: Final = 7
 LAST_SECONDS: Final = 8
 LAST_LATE: Final = 9
 LAST_TIMED_OUT: Final = 10
-LAST_UTILIZATION: Final = 11
+LAST_CPU_SHARE: Final = 11
 CPU_SHARE: Final = 12
 SCRATCH_ROWS: Final = 13
 """Rows of the work space, a column for each type: sums of the tick, and what the last overloaded instance of the type
@@ -53,34 +54,44 @@ def capacity_rps(physics: Record, kind: int, scale: float) -> float:
 
 @compiled_in_place
 def throttle(fleet: Record, physics: Record, slot: int) -> float:
-    """Return the share of its CPU that an instance gets: the baseline where standard credits are used up, else 1."""
+    """Return the share of its CPU that an instance gets in a tick: in standard mode baseline plus what credits add."""
     kind = fleet.type[slot]
-    if physics.unlimited_credits or physics.credits_per_s[kind] <= 0.0 or fleet.credits[slot] > 0.0:
+    if physics.unlimited_credits or physics.credits_per_s[kind] <= 0.0:
         return 1.0
-    return float(physics.baseline[kind])
+    return min(1.0, physics.baseline[kind] + max(0.0, float(fleet.credits[slot])) / physics.vcpu[kind])
 
 
 @compiled_in_place
-def count_targets(fleet: Record, physics: Record, tick: int, settled: bool, scratch: NDArray[np.float64]) -> int:
-    """Sum serving seconds and warm targets by type into ``scratch``; return how many types serve (row PRESENT)."""
-    if settled:
-        for kind in range(physics.num_types):
-            scratch[SERVING_S, kind] = TICK_S * fleet.serving_count[kind]
-            scratch[WARM_TARGETS, kind] = fleet.warm_count[kind]
-    else:
-        scratch[: WARM_TARGETS + 1, : physics.num_types] = 0.0
-        warm_before = tick * TICK_S - physics.instance_warmup_s
-        for slot in range(fleet.live):
-            seconds = serving_seconds(fleet, slot, tick)
-            if seconds > 0.0:
-                scratch[SERVING_S, fleet.type[slot]] += seconds
-                scratch[WARM_TARGETS, fleet.type[slot]] += fleet.launch_s[slot] <= warm_before
-    present = 0
+def count_settled(fleet: Record, physics: Record, scratch: NDArray[np.float64]) -> None:
+    """Write serving seconds and warm targets by type for a tick in which no slot changes."""
     for kind in range(physics.num_types):
-        if scratch[SERVING_S, kind] > 0.0:
-            scratch[PRESENT, present] = kind
-            present += 1
-    return present
+        scratch[SERVING_S, kind] = TICK_S * fleet.serving_count[kind]
+        scratch[WARM_TARGETS, kind] = fleet.warm_count[kind]
+
+
+@compiled_in_place
+def count_slots(
+    fleet: Record, bank: Bank, world: Record, physics: Record, tick: int, scratch: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Write serving seconds and warm targets by type, slot by slot; return what ``bill`` needs."""
+    scratch[: WARM_TARGETS + 1, : physics.num_types] = 0.0
+    warm_before = tick * TICK_S - physics.instance_warmup_s
+    billed_s, on_demand_usd, spot_usd = 0.0, 0.0, 0.0
+    for slot in range(fleet.live):
+        kind = fleet.type[slot]
+        seconds = serving_seconds(fleet, slot, tick)
+        if seconds > 0.0:
+            scratch[SERVING_S, kind] += seconds
+            scratch[WARM_TARGETS, kind] += fleet.launch_s[slot] <= warm_before
+        start, end = billed_span(fleet, physics, slot, tick)
+        if end <= start:
+            continue
+        billed_s += end - start
+        if fleet.market[slot] == SPOT:
+            spot_usd += spot_cost(fleet, bank, world, slot, start, end)
+        else:
+            on_demand_usd += (end - start) * float(physics.on_demand_usd_per_s[kind])
+    return billed_s, on_demand_usd, spot_usd
 
 
 @compiled_in_place
@@ -91,7 +102,6 @@ def serve(
     physics: Record,
     outcome: Record,
     tick: int,
-    settled: bool,
     detail: bool,
     scratch: NDArray[np.float64],
 ) -> float:
@@ -104,9 +114,8 @@ def serve(
         physics: PHYSICS record of the world.
         outcome: OUTCOME record; counts are added.
         tick: Tick of the demand tape.
-        settled: Whether no slot changes within the tick, so that the sums of the census hold for all of it.
         detail: Also fill ``slower_requests`` (16 more table look-ups per type).
-        scratch: [SCRATCH_ROWS, K] work space.
+        scratch: [SCRATCH_ROWS, K] work space; serving seconds and warm targets are written already.
 
     Returns:
         Requests that reached the load balancer, per second.
@@ -118,7 +127,11 @@ def serve(
     for attempt in range(physics.max_retries):
         arrival_rps += fleet.retry_rps[attempt]
     first_share = demand_rps / arrival_rps if arrival_rps > 0.0 else 1.0
-    present = count_targets(fleet, physics, tick, settled, scratch)
+    present = 0
+    for kind in range(physics.num_types):
+        if scratch[SERVING_S, kind] > 0.0:
+            scratch[PRESENT, present] = kind
+            present += 1
     total_s, saturated = _dispatch(bank, world, physics, arrival_rps, at, present, scratch)
     targets = _targets(total_s)
     if fleet.backlogged or saturated or (physics.burstable and not physics.unlimited_credits):
@@ -260,16 +273,19 @@ def _serve_by_instance(
     for slot in range(fleet.live):
         kind = fleet.type[slot]
         seconds = serving_seconds(fleet, slot, tick)
-        own_scale = scale / throttle(fleet, physics, slot)
+        share = throttle(fleet, physics, slot)
+        own_scale = scale / share
         if seconds <= 0.0:
-            done = capacity_rps(physics, kind, own_scale) * TICK_S
-            fleet.backlog_requests[slot] = max(0.0, fleet.backlog_requests[slot] - done)
+            if end_second(fleet, physics, slot) > tick * TICK_S:
+                done = capacity_rps(physics, kind, own_scale) * TICK_S
+                fleet.backlog_requests[slot] = max(0.0, fleet.backlog_requests[slot] - done)
             busy = 0.0
         else:
             table = bank.log_tails[world.physics, physics.servers[kind]]
             own_late, own_timed_out, own_rejected, busy = _serve_instance(
                 fleet, physics, outcome, slot, seconds, own_scale, targets, first_share, detail, table, scratch
             )
+            busy *= share
             late += own_late
             timed_out += own_timed_out
             rejected += own_rejected
@@ -318,17 +334,18 @@ def _serve_instance(
     admitted = requests - rejected
     wait, wait_after = before / capacity / service_s, after / capacity / service_s
     utilization = scratch[ARRIVAL_RPS, kind] / capacity
+    cpu_share = scratch[ARRIVAL_RPS, kind] * service_s / physics.vcpu[kind]
     known = scratch[LAST_BACKLOG, kind] == before and scratch[LAST_SECONDS, kind] == seconds
-    if wait <= 0.0 and wait_after <= 0.0 and utilization == scratch[UTILIZATION, kind]:
+    if wait <= 0.0 and wait_after <= 0.0 and cpu_share == scratch[CPU_SHARE, kind]:
         late_share, timeout_share = scratch[LATE, kind], scratch[TIMED_OUT, kind]
-    elif known and scratch[LAST_UTILIZATION, kind] == utilization:
+    elif known and scratch[LAST_CPU_SHARE, kind] == cpu_share:
         late_share, timeout_share = scratch[LAST_LATE, kind], scratch[LAST_TIMED_OUT, kind]
     else:
         slo, timeout = physics.slo_s / service_s, physics.timeout_s / service_s
         late_share = overloaded_tail(table, targets, utilization, wait, wait_after, slo)
         timeout_share = overloaded_tail(table, targets, utilization, wait, wait_after, timeout)
         scratch[LAST_BACKLOG, kind], scratch[LAST_SECONDS, kind] = before, seconds
-        scratch[LAST_UTILIZATION, kind] = utilization
+        scratch[LAST_CPU_SHARE, kind] = cpu_share
         scratch[LAST_LATE, kind], scratch[LAST_TIMED_OUT, kind] = late_share, timeout_share
     if detail:
         for level in range(_GRID_S.shape[0]):

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["fact_marks"]
+
 
 @pytest.fixture(scope="session")
 def traces_dir() -> Path:

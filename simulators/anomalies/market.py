@@ -5,7 +5,7 @@ price rises multiply, capped at the on-demand price. Nothing changes outside an 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ _TICKS_PER_HOUR = 60
 _TIGHT_TICKS = 30
 _SILENT_SHARE = 0.3
 _MEAN_LEAD_TICKS = 10.0
+_LONGEST_LEAD_TICKS = 240
 _RECOVERY_SPREAD = 0.3
 _SHARE_SPREAD = (0.85, 1.15)
 
@@ -42,13 +43,12 @@ def market_effects(anomalies: Sequence[Anomaly], market: MarketTape, catalogue: 
     ticks, pools = market.pool_state.shape
     if pools != ZONES * len(catalogue.types):
         raise ValueError(f"the market tape has {pools} pools, the catalogue {ZONES * len(catalogue.types)}")
-    tape: Arrays = {"rebalance_lead": np.zeros((ticks, pools), np.uint8), "zone_down": np.zeros(ticks, np.uint8)}
-    tape |= {item.name: getattr(market, item.name).copy() for item in fields(market)}
+    tape: Arrays = {item.name: getattr(market, item.name).copy() for item in fields(market)}
     for anomaly in sorted(anomalies, key=lambda item: (item.start_tick, item.kind, item.seed)):
         if anomaly.kind in _EFFECTS:
             anomaly.check_inside(ticks)
             _EFFECTS[anomaly.kind](anomaly, tape, catalogue)
-    return replace(market, **{item.name: tape[item.name] for item in fields(market)})
+    return MarketTape(**tape)
 
 
 def pools_hit(anomaly: Anomaly, catalogue: Catalogue) -> NDArray[np.int64]:
@@ -59,9 +59,9 @@ def pools_hit(anomaly: Anomaly, catalogue: Catalogue) -> NDArray[np.int64]:
     Raises:
         ValueError: The kind has no pools.
     """
-    pools = np.arange(ZONES * len(catalogue.types))
+    pools: NDArray[np.int64] = np.arange(ZONES * len(catalogue.types))
     if anomaly.kind == "zone_outage":
-        return pools[pools % ZONES == int(anomaly["zone"])]
+        return np.flatnonzero(pools % ZONES == int(anomaly["zone"]))
     if anomaly.kind not in _EFFECTS:
         raise ValueError(f"{anomaly.kind}: this kind touches no spot pool")
     if anomaly["whole_region"]:
@@ -87,7 +87,9 @@ def _reclaim_wave(anomaly: Anomaly, tape: Arrays, catalogue: Catalogue) -> None:
     ends[rng.integers(len(pools))] = anomaly.ticks
     shares = np.minimum(anomaly["taken_share"] * rng.uniform(*_SHARE_SPREAD, size=len(pools)), 1.0)
     silent = rng.random(len(pools)) < _SILENT_SHARE
-    leads = np.where(silent, 0, np.minimum(rng.exponential(_MEAN_LEAD_TICKS, len(pools)), np.minimum(hits, 255)))
+    leads = np.where(
+        silent, 0, np.minimum(rng.exponential(_MEAN_LEAD_TICKS, len(pools)), np.minimum(hits, _LONGEST_LEAD_TICKS))
+    )
     state, reclaim, recommended = tape["pool_state"], tape["reclaim"], tape["rebalance_lead"]
     for pool, hit, end, share, lead in zip(pools, hits, ends, shares, leads.astype(int), strict=True):
         tick = anomaly.start_tick + hit

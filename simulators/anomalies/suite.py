@@ -5,7 +5,7 @@ formula), so that a series costs milliseconds; the kernel's own telemetry is the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from simulators.anomalies.market import market_effects, pools_hit
 from simulators.catalogue import Catalogue
 from simulators.market import MarketSettings, MarketTape, draw_market
 from simulators.patterns import draw_pattern
-from simulators.records import ZONES
+from simulators.records import DRY, ZONES
 from simulators.workload import WorkloadModel, sample_workload
 
 METRICS: Final = (
@@ -43,11 +43,12 @@ _TARGET_UTILIZATION = 0.5
 _SCALE_OUT_TICKS = 5
 _SCALE_IN_TICKS = 30
 _REPLACE_TICKS = 6
+_UNREPLACED = 0.4
 _SPOT_SHARE = 0.5
 _BASE_P95_MS = 90.0
 _BASE_ERROR = 2e-4
 _SOURCES: Final = ("diurnal", "steady", "ramp")
-_CALM = MarketSettings(hot_share_by_band=(0.0, 0.0, 0.0, 0.0, 0.0))
+_NEVER_HOT: Final = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,12 @@ def _draw_series(
         first_tick=CLEAN_DAYS * _DAY,
     )
     catalogue = Catalogue()
-    calm = draw_market(catalogue, days=days, seed=own, settings=_CALM)
+    calm = draw_market(catalogue, days=days, seed=own, settings=MarketSettings(hot_share_by_band=_NEVER_HOT))
     if isinstance(source, str):
         relative, name = draw_pattern(source, days=days, seed=own), source
     else:
         relative, name = sample_workload(source, days=days, seed=own), source.name
+    labels = tuple(_aimed(label, _own_pools(catalogue, own), catalogue) for label in labels)
     signals = observe(relative, labels, calm, catalogue, seed=own)
     return LabelledSeries(f"{name}#{seed}.{index}", signals, labels)
 
@@ -149,7 +151,8 @@ def observe(
     """Return the metrics an operator sees of a service under a set of anomalies, without look-ahead.
 
     Half of the fleet is spot, spread over all zones of one family drawn by the seed; instances follow work with a delay
-    of five minutes and give it back after half an hour; what a zone or a reclaim takes is replaced after six minutes.
+    of five minutes and give it back after half an hour; what a zone or a reclaim takes is replaced after six minutes,
+    but for two fifths that find no room elsewhere until the zone or pool is back.
 
     Args:
         relative_demand: [T] demand of mean about 1.
@@ -165,13 +168,12 @@ def observe(
     rng = np.random.default_rng([seed, 0x0B5])
     noise = rng.standard_normal((ticks, 3))
     chance = rng.random((ticks, 2))
-    pools = _own_pools(labels, catalogue, rng)
+    pools = _own_pools(catalogue, seed)
     demand = mean_rps * relative_demand * effects.demand_factor
     work = demand * effects.work_scale / _INSTANCE_RPS
     wanted = _follow(work)
     taken = (tape.reclaim[:, pools] / 255.0).mean(axis=1)
-    missing = np.minimum(_SPOT_SHARE * _recent(taken) + _recent(_zone_losses(labels, ticks)), 0.9)
-    in_service = np.maximum(np.round(wanted * (1.0 - missing)), 1.0)
+    in_service = np.maximum(np.round(wanted * (1.0 - _missing_share(labels, tape, pools))), 1.0)
     load = work / in_service
     latency = _BASE_P95_MS * effects.work_scale * (1.0 + np.minimum(load, 0.97) ** 3 / (1.0 - np.minimum(load, 0.97)))
     failing = 1.0 - (1.0 - _BASE_ERROR) * (1.0 - effects.fault_fraction) * np.minimum(1.0, 1.0 / load)
@@ -193,13 +195,20 @@ def _deliver(signals: Mapping[str, NDArray[np.float64]], effects: DemandEffects)
     return delivered | {"spot_usd_per_hour": signals["spot_usd_per_hour"].astype(np.float32)}
 
 
-def _own_pools(labels: Sequence[Anomaly], catalogue: Catalogue, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the pools the fleet's spot half runs in: a wave or spike that misses them would be a label of nothing."""
-    for label in labels:
-        if label.kind in ("reclaim_wave", "cost_spike") and not label["whole_region"]:
-            return pools_hit(label, catalogue)
-    family = rng.choice(sorted({item.family for item in catalogue.types}))
+def _own_pools(catalogue: Catalogue, seed: int) -> NDArray[np.int64]:
+    """Return the pools of the family that the fleet's spot half runs in."""
+    families = sorted({item.family for item in catalogue.types})
+    family = families[int(np.random.default_rng([seed, 0xF0]).integers(len(families)))]
     return np.flatnonzero(np.repeat([item.family == family for item in catalogue.types], ZONES))
+
+
+def _aimed(label: Anomaly, pools: NDArray[np.int64], catalogue: Catalogue) -> Anomaly:
+    """Return the label with the next seed whose pools include the fleet's: one that misses them would be unseen."""
+    if label.kind not in ("reclaim_wave", "cost_spike"):
+        return label
+    while not np.isin(pools, pools_hit(label, catalogue)).all():
+        label = replace(label, seed=label.seed + 1)
+    return label
 
 
 def _follow(work: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -209,15 +218,26 @@ def _follow(work: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(maximum_filter1d(late, _SCALE_IN_TICKS, origin=_SCALE_IN_TICKS // 2 - 1, mode="nearest"))
 
 
-def _zone_losses(labels: Sequence[Anomaly], ticks: int) -> NDArray[np.float64]:
-    """Return [T] share of the fleet that a zone takes with it, at the tick it goes out."""
-    losses = np.zeros(ticks)
+def _missing_share(labels: Sequence[Anomaly], tape: MarketTape, pools: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return [T] share of the wanted instances that is not there.
+
+    All of a loss is missing for `_REPLACE_TICKS`, then the part that finds no room elsewhere until its zone or pool is
+    back.
+    """
+    ticks = len(tape.pool_state)
+    missing = np.zeros(ticks)
     for label in labels:
         if label.kind == "zone_outage":
-            losses[label.start_tick] += 1.0 / ZONES
-    return losses
+            _lose(missing, label.start_tick, label.end_tick, 1.0 / ZONES)
+    for pool in pools:
+        dry = tape.pool_state[:, pool] == DRY
+        for tick in np.flatnonzero(tape.reclaim[:, pool]):
+            back = np.flatnonzero(~dry[tick:])
+            end = int(tick + back[0]) if len(back) else ticks
+            _lose(missing, int(tick), end, _SPOT_SHARE * tape.reclaim[tick, pool] / 255.0 / len(pools))
+    return np.minimum(missing, 0.9)
 
 
-def _recent(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [T] the losses of the last ticks that are not replaced yet."""
-    return np.convolve(losses, np.ones(_REPLACE_TICKS))[: len(losses)]
+def _lose(missing: NDArray[np.float64], start: int, end: int, share: float) -> None:
+    missing[start : start + _REPLACE_TICKS] += share
+    missing[start + _REPLACE_TICKS : end] += _UNREPLACED * share

@@ -4,23 +4,24 @@ import math
 from typing import Any
 
 import numpy as np
-from reference.fleet_reference import (
+from reference.reference_model import (
+    AMOUNT_LISTS,
     AMOUNTS,
+    COUNTER_LISTS,
     COUNTERS,
-    INSTANCE_INTEGERS,
+    INSTANCE_COUNTERS,
     Fleet,
     Outcome,
-    World,
     fleet_of,
-    price_usd_per_s,
 )
 
-from simulators.records import OUTCOME, SPOT
+from simulators.records import OUTCOME
 
 COUNT_FIELDS = tuple(name for name in OUTCOME.names or () if np.issubdtype(OUTCOME[name].base, np.integer))
 AMOUNT_FIELDS = tuple(name for name in OUTCOME.names or () if name not in COUNT_FIELDS)
 RELATIVE = 1e-9
-SMALLEST = {"backlog": 1e-4}
+SMALLEST = {"backlog": 1e-4, "credits": 1e-4}
+SMALLEST_USD = 1e-6
 
 
 class Largest:
@@ -32,7 +33,8 @@ class Largest:
     def close(self, name: str, kernel: float, reference: float, relative: float = RELATIVE) -> bool:
         if math.isnan(kernel) or math.isnan(reference):
             return math.isnan(kernel) and math.isnan(reference)
-        gap = abs(kernel - reference) / max(abs(kernel), abs(reference), SMALLEST.get(name, 1e-9))
+        smallest = SMALLEST_USD if name.endswith("_usd") else SMALLEST.get(name, 1e-9)
+        gap = abs(kernel - reference) / max(abs(kernel), abs(reference), smallest)
         self.seen[name] = max(self.seen.get(name, 0.0), gap)
         return gap <= relative
 
@@ -51,22 +53,22 @@ def outcome_differences(kernel: np.void, reference: Outcome, largest: Largest) -
 
 
 def _identity(item: Any) -> tuple[Any, ...]:
-    return (item.serial, item.reclaimed, *(getattr(item, name) for name in INSTANCE_INTEGERS))
+    return (item.serial, *(getattr(item, name) for name in INSTANCE_COUNTERS))
 
 
-def state_differences(record: np.void, fleet: Fleet, world: World, largest: Largest) -> list[str]:
+def state_differences(record: np.void, fleet: Fleet, largest: Largest) -> list[str]:
     kernel = fleet_of(record)
     found = []
-    for name in (*COUNTERS, "refreshing", "last_launch_failure", "last_interruption"):
+    for name in (*COUNTERS, *COUNTER_LISTS):
         if getattr(kernel, name) != getattr(fleet, name):
             found.append(f"{name}: kernel {getattr(kernel, name)}, reference {getattr(fleet, name)}")
     for name in AMOUNTS:
         if not largest.close(name, getattr(kernel, name), getattr(fleet, name)):
             found.append(f"{name}: kernel {getattr(kernel, name)!r}, reference {getattr(fleet, name)!r}")
-    for name in ("cpu", "per_target", "late", "errors"):
+    for name in AMOUNT_LISTS:
         for mine, other in zip(getattr(kernel, name), getattr(fleet, name), strict=True):
             if not largest.close(name, mine, other):
-                found.append(f"{name} ring: kernel {mine!r}, reference {other!r}")
+                found.append(f"{name}: kernel {mine!r}, reference {other!r}")
     mine_all = sorted(kernel.instances, key=_identity)
     other_all = sorted(fleet.instances, key=_identity)
     if [_identity(item) for item in mine_all] != [_identity(item) for item in other_all]:
@@ -74,19 +76,8 @@ def state_differences(record: np.void, fleet: Fleet, world: World, largest: Larg
         only_reference = {_identity(item) for item in other_all} - {_identity(item) for item in mine_all}
         return [*found, f"instances: only kernel {only_kernel}, only reference {only_reference}"]
     for mine, other in zip(mine_all, other_all, strict=True):
-        if not largest.close("backlog", mine.backlog, other.backlog):
-            found.append(f"backlog of {mine.serial}: kernel {mine.backlog!r}, reference {other.backlog!r}")
-    return found + _price_differences(record, fleet, world)
-
-
-def _price_differences(record: np.void, fleet: Fleet, world: World) -> list[str]:
-    """The stored price of a spot instance is that of the hour of its last billed second."""
-    found = []
-    live = int(record["live"])
-    prices = dict(zip(record["slot_serial"][:live].tolist(), record["price_usd_per_s"][:live].tolist(), strict=True))
-    for item in fleet.instances:
-        if item.market == SPOT and item.billed_from < fleet.now:
-            expected = price_usd_per_s(world, item, fleet.now - 1)
-            if prices[item.serial] != expected:
-                found.append(f"price of {item.serial}: kernel {prices[item.serial]}, reference {expected}")
+        for name in ("backlog", "credits"):
+            if not largest.close(name, getattr(mine, name), getattr(other, name)):
+                values = f"kernel {getattr(mine, name)!r}, reference {getattr(other, name)!r}"
+                found.append(f"{name} of {mine.serial}: {values}")
     return found
