@@ -5,10 +5,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from simulators.catalogue import DEFAULT_CANDIDATES, Catalogue, LaunchSpecification
+from simulators.catalogue import (
+    DEFAULT_CANDIDATES,
+    Catalogue,
+    LaunchSpecification,
+    OnDemandAllocation,
+    SpotAllocation,
+)
 from simulators.menu import ScalingPolicy
 from simulators.physics import WorldSettings
 from simulators.records import MAX_MEMBERS
+from simulators.regions import in_region
 from simulators.scenario import Forecasts
 from telemetry.splits import Split
 
@@ -37,18 +44,22 @@ class RewardWeights(BaseModel):
 
 
 class Candidate(BaseModel):
-    """A launch specification as a setting: a name and its instance types."""
+    """A launch specification as a setting: a name, its instance types and how it chooses among them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     types: tuple[str, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    spot_allocation: SpotAllocation = "price-capacity-optimized"
+    spot_pools: int = Field(2, ge=1, le=20)
+    on_demand_allocation: OnDemandAllocation = "lowest-price"
 
 
 class TaskSettings(BaseModel):
     """What the agent may do, what it sees and what it is paid; everything a bundle has to repeat.
 
     Attributes:
+        region: Where prices and spot discounts are taken from.
         candidates: Launch specifications the action chooses from.
         menu: Scaling policies the action chooses from.
         decision_minutes: Minutes between two decisions, 1 to 1440.
@@ -61,6 +72,7 @@ class TaskSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    region: str = "us-east-1"
     candidates: tuple[Candidate, ...] = tuple(
         Candidate(name=item.name, types=item.types) for item in DEFAULT_CANDIDATES
     )
@@ -79,8 +91,9 @@ class TaskSettings(BaseModel):
         return self
 
     def catalogue(self) -> Catalogue:
-        """Return the catalogue with these candidates; ValueError for an unknown type."""
-        return Catalogue(candidates=tuple(LaunchSpecification(c.name, c.types) for c in self.candidates))
+        """Return the Region's catalogue with these candidates; ValueError for an unknown type or Region."""
+        specifications = tuple(LaunchSpecification(**candidate.model_dump()) for candidate in self.candidates)
+        return in_region(Catalogue(candidates=specifications), self.region)
 
     @property
     def num_spot_levels(self) -> int:
@@ -103,6 +116,8 @@ class WorldSource(BaseModel):
         first_seed: Position in the split's seed range at which the draws start.
         mean_instances: Reference instances that mean demand needs.
         forecasts: What the forecast part of the telemetry holds.
+        anomalies_per_week: Expected anomalies in each generated scenario, and in each market, a week.
+        anomaly_difficulty: How strong they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,6 +133,8 @@ class WorldSource(BaseModel):
     first_seed: int = Field(0, ge=0)
     mean_instances: float = Field(20.0, ge=1, le=90)
     forecasts: Forecasts = "quantiles"
+    anomalies_per_week: float = Field(0.0, ge=0, le=100)
+    anomaly_difficulty: Literal["easy", "hard", "mixed"] = "mixed"
 
 
 class EnvSettings(BaseModel):

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.settings import TaskSettings, WorldSource
+from simulators.anomalies import KINDS, draw_anomalies, market_effects
 from simulators.bank import Bank
-from simulators.market import draw_market
+from simulators.catalogue import Catalogue
+from simulators.market import MarketTape, draw_market
 from simulators.physics import reference_rps_per_instance
 from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
 from simulators.workload import WorkloadModel, load_workload
@@ -18,6 +20,8 @@ from telemetry.splits import load_splits
 from telemetry.trace import load_trace
 
 _OPERATOR_TRAINING_SHARE = 0.8
+_MARKET_KINDS = ("zone_outage", "reclaim_wave", "cost_spike")
+_DEMAND_KINDS = tuple(kind for kind in KINDS if kind not in _MARKET_KINDS)
 WORKLOADS = Path(__file__).resolve().parent.parent / "configs" / "workloads"
 
 
@@ -56,6 +60,13 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
                     mean_instances=source.mean_instances,
                     forecasts=source.forecasts,
                     metric_delay_ticks=task.world.physics.metric_delay_ticks,
+                    anomalies=draw_anomalies(
+                        _DEMAND_KINDS,
+                        ticks=(source.days + WARMUP_DAYS) * 1440,
+                        rate_per_week=source.anomalies_per_week,
+                        seed=seed,
+                        difficulty=source.anomaly_difficulty,
+                    ),
                 )
             )
     scenarios += [_replay_split(Path(path), source, task) for path in source.traces]
@@ -101,16 +112,25 @@ def _replay_split(path: Path, source: WorldSource, task: TaskSettings) -> Scenar
     )
 
 
+def _draw_market(catalogue: Catalogue, source: WorldSource, seed: int) -> MarketTape:
+    days = source.days + WARMUP_DAYS
+    anomalies = draw_anomalies(
+        _MARKET_KINDS,
+        ticks=days * 1440,
+        rate_per_week=source.anomalies_per_week,
+        seed=seed,
+        difficulty=source.anomaly_difficulty,
+    )
+    return market_effects(anomalies, draw_market(catalogue, days=days, seed=seed), catalogue)
+
+
 @lru_cache(maxsize=4)
 def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
     """Return the world bank of a source: every scenario in every market, replayed traces more often."""
     seeds = load_splits().seed_range(source.split)
     catalogue = task.catalogue()
     scenarios = draw_scenarios(source, task)
-    markets = [
-        draw_market(catalogue, days=source.days + WARMUP_DAYS, seed=seeds[source.first_seed + index])
-        for index in range(source.markets)
-    ]
+    markets = [_draw_market(catalogue, source, seeds[source.first_seed + index]) for index in range(source.markets)]
     plans = cross(len(scenarios), len(markets))
     replayed = [plan for plan in plans if plan.scenario >= len(scenarios) - len(source.traces)]
     plans += replayed * (source.trace_repeats - 1)

@@ -112,8 +112,8 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
         change_s = _sooner(now_s, serves_from, change_s)
         change_s = _sooner(now_s, launched + int(physics.instance_warmup_s), change_s)
         change_s = _sooner(now_s, off_s, change_s)
-        if now_s < end_s < FOREVER:
-            change_s = min(change_s, end_s - 1)
+        if end_s < FOREVER:
+            change_s = min(change_s, max(end_s - 1, now_s))
         if billed_from <= now_s < end_s:
             fleet.billed += 1
             if fleet.market[slot] == ON_DEMAND:

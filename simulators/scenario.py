@@ -156,6 +156,7 @@ def generate(
     mean_instances: float = 20.0,
     forecasts: Forecasts = "quantiles",
     metric_delay_ticks: int = 1,
+    anomalies: tuple[Anomaly, ...] = (),
 ) -> Scenario:
     """Draw a scenario from a workload model or a named pattern, with warm-up days that only the forecaster sees.
 
@@ -167,6 +168,7 @@ def generate(
         mean_instances: Reference instances that the mean needs (fewer where peaks would need more than 90).
         forecasts: As in ``make_scenario``.
         metric_delay_ticks: As in ``make_scenario``.
+        anomalies: As in ``make_scenario``, ticks counted from the start of the warm-up.
     """
     total = days + WARMUP_DAYS
     if isinstance(source, str):
@@ -182,6 +184,7 @@ def generate(
         window=slice(WARMUP_DAYS * 1440, total * 1440),
         forecasts=forecasts,
         metric_delay_ticks=metric_delay_ticks,
+        anomalies=anomalies,
     )
 
 

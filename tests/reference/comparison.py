@@ -20,23 +20,26 @@ from simulators.records import OUTCOME
 COUNT_FIELDS = tuple(name for name in OUTCOME.names or () if np.issubdtype(OUTCOME[name].base, np.integer))
 AMOUNT_FIELDS = tuple(name for name in OUTCOME.names or () if name not in COUNT_FIELDS)
 RELATIVE = 1e-9
+STORED_IN_FOUR_BYTES = ("backlog", "credits")
+LAST_BIT = 2e-7
 SMALLEST = {"backlog": 1e-4, "credits": 1e-4}
 SMALLEST_USD = 1e-6
 
 
 class Largest:
-    """Largest relative difference seen in each amount."""
+    """Largest relative difference seen in each amount, and whether it is small enough."""
 
-    def __init__(self) -> None:
+    def __init__(self, relative: float = RELATIVE) -> None:
+        self.relative = relative
         self.seen: dict[str, float] = {}
 
-    def close(self, name: str, kernel: float, reference: float, relative: float = RELATIVE) -> bool:
+    def close(self, name: str, kernel: float, reference: float) -> bool:
         if math.isnan(kernel) or math.isnan(reference):
             return math.isnan(kernel) and math.isnan(reference)
         smallest = SMALLEST_USD if name.endswith("_usd") else SMALLEST.get(name, 1e-9)
         gap = abs(kernel - reference) / max(abs(kernel), abs(reference), smallest)
         self.seen[name] = max(self.seen.get(name, 0.0), gap)
-        return gap <= relative
+        return gap <= max(self.relative, LAST_BIT if name in STORED_IN_FOUR_BYTES else 0.0)
 
 
 def outcome_differences(kernel: np.void, reference: Outcome, largest: Largest) -> list[str]:

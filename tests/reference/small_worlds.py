@@ -127,7 +127,8 @@ SETTINGS = (
 
 
 def _policies() -> tuple[ScalingPolicy, ...]:
-    cpu = ScalingPolicy(name="cpu", kind="target_tracking_cpu", in_points=4)
+    """Every kind. Thresholds are odd numbers: the busy share of a saturated target is often a round one."""
+    cpu = ScalingPolicy(name="cpu", kind="target_tracking_cpu", target_utilization=0.5713, in_points=4)
     requests = ScalingPolicy(name="requests", kind="target_tracking_requests", low_ratio=0.9, out_points=1, in_points=3)
     fixed_requests = ScalingPolicy(
         name="fixed requests",
@@ -138,13 +139,13 @@ def _policies() -> tuple[ScalingPolicy, ...]:
         in_points=3,
         in_periods=6,
     )
-    never_in = cpu.model_copy(update={"name": "never in", "disable_scale_in": True, "target_utilization": 0.5})
+    never_in = cpu.model_copy(update={"name": "never in", "disable_scale_in": True, "target_utilization": 0.5171})
     predictive = ScalingPolicy(name="predictive", kind="predictive", buffer_minutes=7)
     steps = ScalingPolicy(
         name="steps",
         kind="step",
-        high_threshold=0.5,
-        low_threshold=0.4,
+        high_threshold=0.5137,
+        low_threshold=0.4113,
         steps_out=(
             Step(lower=0, upper=0.1, change=0),
             Step(lower=0.1, upper=0.2, change=10),
@@ -199,7 +200,7 @@ def _policies() -> tuple[ScalingPolicy, ...]:
         requests,
         ScalingPolicy(name="forecast", kind="forecast", hold_minutes=4, quantile=1.6, spot_margin=0.2),
         ScalingPolicy(name="careful", kind="forecast", lead=6, hold_minutes=0, quantile=3.0),
-        cpu.model_copy(update={"name": "cool", "target_utilization": 0.35, "in_points": 15}),
+        cpu.model_copy(update={"name": "cool", "target_utilization": 0.3519, "in_points": 15}),
         fixed_requests,
         never_in,
         steps,
