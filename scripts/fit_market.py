@@ -6,15 +6,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from simulators.validation.recorded_spells import (
-    GROUPS,
-    data_folder,
-    probe_period_s,
-    read_availability,
-    recorded_spells,
-)
-from simulators.validation.spot_hot_pools import match_group
-from simulators.validation.spot_statistics import daily_amplitude, log_moments, spells, variation
 
 from scripts.command import clear_errors
 from simulators.market_settings import (
@@ -26,6 +17,15 @@ from simulators.market_settings import (
     Prices,
     Reclaims,
 )
+from simulators.validation.recorded_spells import (
+    GROUPS,
+    data_folder,
+    probe_period_s,
+    read_availability,
+    recorded_spells,
+)
+from simulators.validation.spot_hot_pools import match_group
+from simulators.validation.spot_statistics import daily_amplitude, log_moments, spells, variation
 from telemetry.provenance import write_json
 
 BATCH_FILES = {

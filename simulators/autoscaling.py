@@ -135,7 +135,7 @@ def _step(fleet: Record, policy: Record, place: int, metric: float, tick: int) -
     out, low = _watch(fleet, policy, place, metric, policy.high_threshold, policy.low_threshold)
     simple = policy.cooldown_ticks > 0
     if simple and (fleet.in_service < fleet.active or fleet.going > 0):
-        fleet.cooldown_until = tick + policy.cooldown_ticks
+        fleet.cooldown_until = tick + 1 + policy.cooldown_ticks
     if simple and tick < fleet.cooldown_until:
         return int(fleet.desired)
     wanted = int(fleet.desired)

@@ -35,6 +35,8 @@ from simulators.records import (
 )
 from telemetry.compiled import Record, compiled_in_place, signed
 
+_LONGEST_DELAY_S = 65_535
+
 
 @compiled_in_place
 def market_tick(bank: Bank, world: Record, tick: int) -> int:
@@ -304,8 +306,8 @@ def _occupy(fleet: Record, physics: Record, tick: int, type_index: int, zone: in
     fleet.slot_serial[slot] = serial
     fleet.backlog_requests[slot] = 0.0
     fleet.credits[slot] = 0.0
-    fleet.billing_delay_s[slot] = int(physics.unbilled_boot_share * boot_s)
-    fleet.ready_delay_s[slot] = min(math.ceil(boot_s + app_s + register_s), 65535)
+    fleet.billing_delay_s[slot] = min(int(physics.unbilled_boot_share * boot_s), _LONGEST_DELAY_S)
+    fleet.ready_delay_s[slot] = min(math.ceil(boot_s + app_s + register_s), _LONGEST_DELAY_S)
     fleet.type[slot] = type_index
     fleet.zone[slot] = zone
     fleet.market[slot] = market

@@ -31,6 +31,7 @@ from simulators.physics import REFERENCE_UTILIZATION
 from simulators.records import (
     FOREVER,
     LEAD_MINUTES,
+    MAX_TYPES,
     METRIC_RING,
     ON_DEMAND,
     QUANTILE_LEVELS,
@@ -298,7 +299,7 @@ def _read_group(fleet: Record, physics: Record, reading: Record, tick: int) -> N
     if fleet.settled_until_s <= tick * TICK_S:
         census(fleet, physics, tick)
     in_service_rps = 0.0
-    for kind in range(physics.num_types):
+    for kind in range(MAX_TYPES):
         reading.type_count[kind] = fleet.type_count[kind]
         in_service_rps += fleet.serving_count[kind] * physics.capacity_rps[kind]
     reading.in_service = fleet.in_service

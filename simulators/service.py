@@ -352,7 +352,7 @@ def _serve_instance(
             tail = overloaded_tail(table, targets, utilization, wait, wait_after, _GRID_S[level] / service_s)
             outcome.slower_requests[level] += first_share * admitted * tail
     worked = min(before + admitted, capacity * seconds)
-    busy = worked * service_s / seconds / physics.vcpu[kind]
+    busy = min(1.0, worked * service_s / seconds / physics.vcpu[kind])
     return admitted * late_share, admitted * timeout_share, rejected, busy
 
 

@@ -134,7 +134,7 @@ def doubled_and_halved() -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Reaction:
-    """Minutes from a change of load to what follows from it; arrays [fleets].
+    """What follows from a change of load, and how many minutes after it; arrays [fleets].
 
     Attributes:
         decided: From the doubling until desired capacity rises.
@@ -142,6 +142,8 @@ class Reaction:
         relieved: Until the objective is met again for good.
         saving: From the halving until desired capacity falls.
         stopped: Until an instance has stopped serving; it is billed through its drain.
+        largest: Instances desired at most between doubling and halving.
+        smallest: Instances desired at least after the halving.
     """
 
     decided: NDArray[np.float64]
@@ -149,6 +151,8 @@ class Reaction:
     relieved: NDArray[np.float64]
     saving: NDArray[np.float64]
     stopped: NDArray[np.float64]
+    largest: NDArray[np.float64]
+    smallest: NDArray[np.float64]
 
 
 def reaction(minutes: Minutes) -> Reaction:
@@ -163,6 +167,8 @@ def reaction(minutes: Minutes) -> Reaction:
         relieved=relieved.astype(np.float64),
         saving=_first(minutes.desired[down] < minutes.desired[before_down]),
         stopped=_first(minutes.in_service[down] < minutes.in_service[before_down]),
+        largest=minutes.desired[up].max(axis=0).astype(np.float64),
+        smallest=minutes.desired[down].min(axis=0).astype(np.float64),
     )
 
 
@@ -223,6 +229,7 @@ def checks(seeds: int = SEEDS) -> list[Check]:
 def _step_checks(seeds: int) -> Iterator[Check]:
     clock = "sum of alarm clock, metric delay and launch"
     alarm = "15 of 15 points, public captures of target tracking alarms"
+    rounding = "n x metric / target, of the instances that the metric was taken over"
     found = {
         name: {key: float(np.mean(value)) for key, value in vars(item).items()}
         for name, item in reactions(seeds).items()
@@ -231,6 +238,9 @@ def _step_checks(seeds: int) -> Iterator[Check]:
         yield Check(f"{name}: doubling to first relief", found[name]["first"], 4.0, 8.0, "min", clock)
         yield Check(f"{name}: doubling to relief", found[name]["relieved"], 4.0, 8.0, "min", clock)
         yield Check(f"{name}: halving to first scale-in", found[name]["saving"], 15.0, 20.0, "min", alarm)
+        sizes = "instances"
+        yield Check(f"{name}: largest size after the doubling", found[name]["largest"], 20.0, 22.0, sizes, rounding)
+        yield Check(f"{name}: smallest size after the halving", found[name]["smallest"], 10.0, 12.0, sizes, rounding)
     sooner = found[PROFILES[0].name]["decided"] - found[PROFILES[2].name]["decided"]
     yield Check("fast: scale-out sooner than classic-1min", sooner, 2.0, 2.0, "min", "one point instead of three")
     sooner = found[PROFILES[0].name]["saving"] - found[PROFILES[2].name]["saving"]
@@ -258,12 +268,15 @@ def _overload_checks() -> Iterator[Check]:
 
 
 def table(seeds: int = SEEDS) -> pd.DataFrame:
-    """Return minutes from a change of load to what follows, mean and extremes over fleets, by profile."""
+    """Return what follows from doubling and halving the load, mean and extremes over fleets, by profile.
+
+    Sizes are instances, all else minutes.
+    """
     rows = []
     for name, item in reactions(seeds).items():
         for what, values in vars(item).items():
             rows.append((name, what, float(np.mean(values)), float(np.min(values)), float(np.max(values))))
-    return pd.DataFrame(rows, columns=["profile", "what", "mean_minutes", "min_minutes", "max_minutes"])
+    return pd.DataFrame(rows, columns=["profile", "what", "mean", "least", "most"])
 
 
 def figure() -> "Figure":

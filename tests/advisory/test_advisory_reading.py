@@ -33,6 +33,8 @@ def test_every_field_of_the_telemetry_record_passes_through_the_schema(
     fleets, rng = fresh_fleets(bank, model.menu, 8), np.random.default_rng(0)
     seen: dict[str, set[float]] = {name: set() for name in TELEMETRY.names or ()}
     for _ in range(40):
+        fleets.readings["commitment_usd_per_hour"] = rng.random(len(fleets))
+        fleets.readings["commitment_used"] = rng.random(len(fleets))
         for index in range(len(fleets)):
             carried = read_situation(parsed(request_of(fleets, index, task)), model).record
             for name in seen:

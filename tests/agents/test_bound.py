@@ -16,7 +16,7 @@ from agents.rules import RuleBook
 from envs.action import encode_action
 from envs.settings import TaskSettings
 from simulators.bank import Bank
-from simulators.fleets import FleetBatch
+from simulators.fleets import FleetBatch, infra_usd
 from simulators.latency import response_tail
 from simulators.menu import ScalingPolicy
 
@@ -48,14 +48,23 @@ def costs(policy: Policy, bank: Bank, task: TaskSettings, windows: Windows) -> n
 
     def watch(fleets: FleetBatch) -> None:
         outcome = fleets.outcomes
-        seen.append(outcome["on_demand_usd"] + outcome["spot_usd"] + outcome["slo_penalty_usd"])
+        seen.append(infra_usd(outcome) + outcome["slo_penalty_usd"])
 
     play(policy, bank, task, windows, watch=watch)
     return np.stack(seen, axis=1)
 
 
-def assert_above(cost: np.ndarray, lowest: np.ndarray) -> None:
+def commitments(bank: Bank, windows: Windows) -> np.ndarray:
+    """[B] whether the account has a Savings Plan."""
+    return bank.physics["commitment_usd_per_s"][bank.worlds["physics"][windows.worlds]] > 0
+
+
+def assert_above(cost: np.ndarray, lowest: np.ndarray, committed: np.ndarray | None = None) -> None:
+    """Every decision costs at least its bound; with a Savings Plan, which is used up as it comes, every window does."""
     lowest = lowest.reshape(*cost.shape, -1).sum(axis=2)
+    if committed is not None:
+        cost = np.where(committed[:, None], cost.mean(axis=1, keepdims=True), cost)
+        lowest = np.where(committed[:, None], lowest.mean(axis=1, keepdims=True), lowest)
     below = cost < lowest * (1 - 1e-9) - 1e-12
     assert not below.any(), f"{int(below.sum())} of {below.size} below the bound, the worst by {(lowest - cost).max()}"
 
@@ -146,7 +155,7 @@ def test_no_random_policy_is_below_the_bound_in_any_minute(hard_bank: Bank, minu
     windows = windows_of(hard_bank, 120, seed=1)
     cost = costs(Restless(minutely, seed=2), hard_bank, minutely, windows)
     lowest = bounds(hard_bank, windows)
-    assert_above(cost, lowest)
+    assert_above(cost, lowest, commitments(hard_bank, windows))
     assert (lowest > 0).mean() > 0.9
 
 
@@ -155,7 +164,7 @@ def test_no_rule_is_below_the_bound_in_any_minute(hard_bank: Bank, minutely: Tas
     lowest = bounds(hard_bank, windows)
     for rule in book.rules:
         cost = costs(ConstantPolicy(book.action(rule.name, minutely)), hard_bank, minutely, windows)
-        assert_above(cost, lowest)
+        assert_above(cost, lowest, commitments(hard_bank, windows))
 
 
 @pytest.mark.parametrize("scale", [-19, 0, 19])
@@ -169,7 +178,9 @@ def test_no_fixed_fleet_is_below_the_bound(
     lowest = bounds(hard_bank, windows)
     for candidate in (1, 4, 8):
         action = encode_action(minutely, scale=scale, candidate=candidate, spot_percent=spot_percent, policy=static)
-        assert_above(costs(ConstantPolicy(action), hard_bank, minutely, windows), lowest)
+        assert_above(
+            costs(ConstantPolicy(action), hard_bank, minutely, windows), lowest, commitments(hard_bank, windows)
+        )
 
 
 def random_menu(count: int, seed: int) -> tuple[ScalingPolicy, ...]:
@@ -210,7 +221,8 @@ def test_a_search_over_policies_finds_none_below_the_bound(hard_bank: Bank, task
     windows = windows_of(hard_bank, 6, seed=7)
     lowest = bounds(hard_bank, windows)
     cost = costs(ConstantPolicy(np.repeat(actions, len(windows), axis=0)), hard_bank, task, windows.repeat(len(menu)))
-    assert_above(cost, np.tile(lowest, (len(menu), 1)))
+    repeated = np.tile(commitments(hard_bank, windows), len(menu))
+    assert_above(cost, np.tile(lowest, (len(menu), 1)), repeated)
     by_decision = np.tile(lowest.reshape(len(windows), -1, 5).sum(axis=2), (len(menu), 1))
     nearest = (cost[by_decision > 0] / by_decision[by_decision > 0]).min()
     assert nearest < 1.25, f"a search that stays {nearest:.2f} times above the bound tests nothing"
@@ -221,12 +233,12 @@ def test_a_search_over_policies_finds_none_below_the_bound(hard_bank: Bank, task
 def test_no_policy_is_below_the_bound_on_many_windows(hard_bank: Bank, minutely: TaskSettings, seed: int) -> None:
     windows = windows_of(hard_bank, 240, seed=100 + seed)
     lowest = bounds(hard_bank, windows)
-    assert_above(costs(Restless(minutely, seed), hard_bank, minutely, windows), lowest)
+    assert_above(costs(Restless(minutely, seed), hard_bank, minutely, windows), lowest, commitments(hard_bank, windows))
     menu = random_menu(240, seed=200 + seed)
     tuned = minutely.model_copy(update={"menu": menu})
     rng = np.random.default_rng(seed)
     actions = np.column_stack([np.full(240, 19), rng.integers(1, 9, 240), rng.integers(0, 11, 240), np.arange(240)])
-    assert_above(costs(ConstantPolicy(actions), hard_bank, tuned, windows), lowest)
+    assert_above(costs(ConstantPolicy(actions), hard_bank, tuned, windows), lowest, commitments(hard_bank, windows))
 
 
 def test_a_bound_that_may_not_pay_the_penalty_is_beaten(
@@ -241,15 +253,18 @@ def test_a_bound_that_may_not_pay_the_penalty_is_beaten(
     bank = hard_bank._replace(physics=lenient)
     cost = costs(ConstantPolicy(action), bank, minutely, windows)
     assert (cost < too_high).sum() > 100
-    assert_above(cost, bounds(bank, windows))
+    assert_above(cost, bounds(bank, windows), commitments(bank, windows))
 
 
-def price_of_this_hour(bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int) -> np.ndarray:
+def price_of_this_hour(
+    bank: Bank, world: np.void, physics: np.void, first_tick: int, last_tick: int, on_demand_share: float
+) -> np.ndarray:
     """The planted fault: an instance is taken to pay the price of the current market hour."""
     kinds = used_types(physics)
     hours = np.arange(first_tick // 60, (last_tick - 1) // 60 + 1)
     pools = bank.spot_usd_per_s[0, hours].astype(np.float64).reshape(len(hours), -1, 3).min(axis=2)
-    return np.minimum(pools[:, kinds], physics["on_demand_usd_per_s"][kinds])
+    listed = on_demand_share * physics["on_demand_usd_per_s"][kinds]
+    return np.minimum(pools[:, kinds], listed) + float(physics["volume_usd_per_s"])
 
 
 def fleet_of_a_cheap_hour() -> tuple[Bank, np.ndarray]:
@@ -261,7 +276,7 @@ def fleet_of_a_cheap_hour() -> tuple[Bank, np.ndarray]:
     fleet.step(29)
     minutes = [fleet.step(1) for _ in range(25)]
     assert sum(int(minute["bad_minutes"]) for minute in minutes) == 0
-    return bank, np.array([minute["on_demand_usd"] + minute["spot_usd"] for minute in minutes])
+    return bank, np.array([float(infra_usd(np.atleast_1d(minute))[0]) for minute in minutes])
 
 
 def test_prices_hold_for_an_hour_of_the_instance_not_of_the_market() -> None:
@@ -281,7 +296,7 @@ def test_a_bound_without_the_hour_before_is_beaten(monkeypatch: pytest.MonkeyPat
 def test_prices_by_hand() -> None:
     bank = tiny_bank(np.full(240, 50.0), spot_usd_per_hour=[0.02, 0.05, 0.03, 9.0])
     world, physics = bank.worlds[0], bank.physics[0]
-    found = lowest_prices(bank, world, physics, 60, 240) * 3600
+    found = (lowest_prices(bank, world, physics, 60, 240) - physics["volume_usd_per_s"]) * 3600
     types = used_types(physics)
     listed = physics["on_demand_usd_per_s"][types] * 3600
     np.testing.assert_allclose(found[0], 0.02, rtol=1e-6)
@@ -290,15 +305,22 @@ def test_prices_by_hand() -> None:
     assert (listed > 0.05).all()
 
 
-def test_silent_and_unscored_minutes_cost_nothing() -> None:
+def balancer_usd(bank: Bank, demand_rps: float) -> float:
+    """The load balancer's cost of a minute, by hand from the price page: hours, and the largest of its dimensions."""
+    units = max(demand_rps / 10 / 25, demand_rps * 4e3 * 3600 / 1e9)
+    return (0.0225 + 0.008 * units) / 60
+
+
+def test_a_silent_minute_costs_the_balancer_and_an_unscored_one_nothing() -> None:
     demand = np.full(120, 50.0)
     demand[10:20] = 0.0
     bank = tiny_bank(demand)
     bank.scored[30:40] = 0
     ticks = bound_per_tick(bank, 0, 0, 120)
-    free = np.zeros(120, bool)
-    free[10:20] = free[30:40] = True
-    np.testing.assert_array_equal(ticks == 0.0, free)
+    unscored = np.zeros(120, bool)
+    unscored[30:40] = True
+    np.testing.assert_array_equal(ticks == 0.0, unscored)
+    np.testing.assert_allclose(ticks[10:20], balancer_usd(bank, 0.0), rtol=1e-9)
 
 
 def test_a_minute_beyond_every_fleet_costs_its_penalty() -> None:
@@ -307,7 +329,7 @@ def test_a_minute_beyond_every_fleet_costs_its_penalty() -> None:
     bank = tiny_bank(demand)
     # ten times m6i.large at 60 % for the mean demand, for a minute
     penalty = 10 * float(demand.mean()) / 24.0 * 0.096 / 60
-    assert bound_per_tick(bank, 0, 60, 61)[0] == pytest.approx(penalty, rel=1e-5)
+    assert bound_per_tick(bank, 0, 60, 61)[0] == pytest.approx(penalty + balancer_usd(bank, 1e6), rel=1e-5)
 
 
 def test_the_bound_of_a_window_is_the_sum_of_its_minutes(hard_bank: Bank) -> None:

@@ -20,7 +20,7 @@ from agents.rules import RuleBook
 from envs.settings import TaskSettings, WorldSource
 from envs.worlds import draw_scenarios
 from simulators.physics import reference_rps_per_instance
-from simulators.records import OUTCOME, RESPONSE_GRID_MS
+from simulators.records import BILL_LINES, OUTCOME, RESPONSE_GRID_MS
 from simulators.scenario import Scenario, generate
 from telemetry.splits import load_splits
 from telemetry.trace import load_trace
@@ -217,7 +217,7 @@ def test_a_policy_that_really_costs_less_is_called_a_win(contest: Contest) -> No
     best = contest.names("constant", "rule", "aws")[0]
     item = contest.played[best]
     totals = item.totals.copy()
-    for line in ("on_demand_usd", "spot_usd", "slo_penalty_usd"):
+    for line in (*BILL_LINES, "slo_penalty_usd"):
         totals[line] *= 0.5
     better = replace(contest, played=dict(contest.played), kinds=dict(contest.kinds))
     better.played["ppo"] = replace(item, totals=totals, daily_usd=item.daily_usd * 0.5)

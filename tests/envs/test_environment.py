@@ -20,6 +20,7 @@ from envs.vector import InfrastructureVectorEnv
 from envs.worlds import make_bank
 from scripts.command import UsageError, load_config
 from simulators.bank import Bank
+from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, EVENT_ZONE_DOWN
 from simulators.scenario import Forecasts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -194,8 +195,14 @@ def test_staggered_ends_spread_over_the_first_day(settings: EnvSettings, bank: B
         assert np.diff(np.flatnonzero(ends[:, index])).tolist() in ([288], [288, 288])
 
 
+LONGEST_LEAD_MINUTES = 255
+
+
 def hide_the_rest(bank: Bank, first_unseen_tick: int) -> Bank:
-    """Another future: demand, forecasts and market from a tick on, of tapes that all start at the same place."""
+    """Another future: demand, forecasts and market from a tick on, of tapes that all start at the same place.
+
+    A rebalance recommendation announces a reclaim, so reclaims change only beyond the longest lead.
+    """
     rng = np.random.default_rng(9)
     changed = {name: getattr(bank, name).copy() for name in bank._fields}
     for tape in bank.tapes:
@@ -212,8 +219,13 @@ def hide_the_rest(bank: Bank, first_unseen_tick: int) -> Bank:
     changed["pool_state"][:, first_unseen_tick:] = rng.integers(
         0, 3, changed["pool_state"][:, first_unseen_tick:].shape
     )
-    changed["reclaim"][:, first_unseen_tick:] = rng.permutation(changed["reclaim"][:, first_unseen_tick:], axis=1)
-    changed["reclaim_any"][:] = changed["reclaim"].any(axis=2)
+    announced = first_unseen_tick + LONGEST_LEAD_MINUTES
+    changed["reclaim"][:, announced:] = rng.permutation(changed["reclaim"][:, announced:], axis=1)
+    changed["rebalance_lead"][:, first_unseen_tick:] = 0
+    changed["zone_down"][:, first_unseen_tick:] = 0
+    happens = [(EVENT_RECLAIM, "reclaim"), (EVENT_REBALANCE, "rebalance_lead")]
+    changed["events"][:] = sum(event * changed[name].any(axis=2) for event, name in happens)
+    changed["events"][changed["zone_down"] > 0] |= EVENT_ZONE_DOWN
     hour = -(-first_unseen_tick // 60)
     changed["spot_usd_per_s"][:, hour:] *= 1.5
     changed["candidate_spot_usd_per_hour"][:, hour:] *= 1.5

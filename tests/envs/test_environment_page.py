@@ -90,7 +90,7 @@ def test_the_quickstart_draws_a_day(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -23,6 +23,8 @@ def expected(reading: np.void, task: TaskSettings) -> dict[str, float]:
 
     five, fifteen, sixty = (float(value) for value in r["demand_mean_rps"])
     one = float(r["dependable_rps"])
+    # m6i.large: $0.096 an hour, 2 vCPUs, 50 ms of CPU a request
+    reference = 0.096 / (2 / (task.world.workload.cpu_ms_per_request / 1000))
     found = {
         "day_sin": math.sin(math.radians(minute % 1440 / 4)),
         "day_cos": math.cos(math.radians(minute % 1440 / 4)),
@@ -42,19 +44,20 @@ def expected(reading: np.void, task: TaskSettings) -> dict[str, float]:
         "missing": (float(r["desired"]) - float(r["in_service"])) / 19,
         "pending": float(r["pending"]) / 19,
         "draining": float(r["draining"]) / 19,
+        "leaving": float(r["leaving"]) / 19,
         "spot_in_use": float(r["spot_in_use"]) / max(1.0, float(r["in_service"]) + float(r["pending"])),
         "needed_now": (float(r["demand_rps"]) / 0.7 - float(r["capacity_rps"])) / one / 19,
         "forecast_available": float(r["forecast_available"]),
         "anomaly_score": float(r["anomaly_score"]),
         "refreshing": float(r["refreshing"]),
         "spot_fraction": float(r["spot_fraction"]),
+        "commitment": float(r["commitment_usd_per_hour"]) / (reference * float(r["mean_demand_rps"])),
+        "commitment_used": float(r["commitment_used"]),
     }
     for i, lead in enumerate(LEADS):
         for j, level in enumerate(LEVELS):
             need = float(r["forecast_rps"][i, j]) / (0.7 * one)
             found[f"needed_{lead}m_q{level}"] = (need - float(r["desired"])) / 19
-    # m6i.large: $0.096 an hour, 2 vCPUs, 50 ms of CPU a request
-    reference = 0.096 / (2 / (task.world.workload.cpu_ms_per_request / 1000))
     spec, share = int(r["spec"]), float(r["spot_fraction"])
     capacity, spot, listed = (
         [float(value) for value in r[name][: len(task.candidates)]]

@@ -6,7 +6,7 @@ from envs.episodes import Episodes
 from envs.reward import TERMS, Terms, infra_usd, reward_terms, total_reward
 from envs.settings import EnvSettings, RewardWeights
 from simulators.bank import Bank
-from simulators.records import OUTCOME
+from simulators.records import BILL_LINES, OUTCOME
 
 SEED_WEIGHTS = RewardWeights(cost_savings=1.0, sla_compliance=1.0, performance_impact=0.5, resource_efficiency=0.25)
 
@@ -16,8 +16,12 @@ def outcomes() -> np.ndarray:
     """One decision that can be computed by hand, and one in which nothing was scored."""
     made = np.zeros(2, OUTCOME)
     for name, value in {
-        "on_demand_usd": 0.02,
+        "on_demand_usd": 0.01,
         "spot_usd": 0.01,
+        "commitment_usd": 0.005,
+        "credit_usd": 0.001,
+        "volume_usd": 0.002,
+        "balancer_usd": 0.002,
         "refund_usd": 0.005,
         "slo_penalty_usd": 0.4,
         "reference_usd": 0.2,
@@ -83,7 +87,7 @@ def test_rewards_over_an_episode_are_minus_all_usd_over_reference(settings: EnvS
         actions = np.column_stack([rng.integers(0, size, 6) for size in (39, 9, 11, 7)])
         rewards, terms = episodes.act(actions)
         outcome = episodes.fleets.outcomes
-        usd = outcome["on_demand_usd"] + outcome["spot_usd"] + outcome["slo_penalty_usd"]
+        usd = sum(outcome[line] for line in BILL_LINES) + outcome["slo_penalty_usd"]
         np.testing.assert_allclose(rewards, -usd / outcome["reference_usd"], rtol=1e-12)
         np.testing.assert_array_equal(rewards, terms["cost_savings"] + terms["sla_compliance"])
         assert (rewards < 0).all()

@@ -8,6 +8,7 @@ from envs.reward import TERMS
 from envs.sb3 import InfrastructureVecEnv
 from envs.settings import EnvSettings
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 
 COUNT = 12
 
@@ -38,7 +39,7 @@ def test_ends_are_staggered_and_each_is_told_with_its_true_last_observation(sett
         np.testing.assert_array_equal(dones, twin.truncated)
         np.testing.assert_array_equal(rewards, twin_rewards.astype(np.float32))
         sums["r"] += twin_rewards
-        sums["infra_usd"] += outcome["on_demand_usd"] + outcome["spot_usd"]
+        sums["infra_usd"] += infra_usd(outcome)
         for name in ("slo_penalty_usd", "reference_usd", "bad_minutes"):
             sums[name] += outcome[name]
         for name in TERMS:

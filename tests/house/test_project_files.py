@@ -69,15 +69,19 @@ def test_help_is_quick_to_import_and_says_what_the_command_does(command: str) ->
 def config_models() -> dict[str, type[BaseModel]]:
     from agents.experiment import TrainSettings
     from agents.rules import RuleBook
+    from agents.variations import VariationTable
     from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
+    from simulators.suite import Suite
     from telemetry.splits import Splits
 
     return {
         "calibrate": CalibrationSettings,
         "env": EnvSettings,
+        "influence": VariationTable,
         "rules": RuleBook,
         "splits": Splits,
+        "suite": Suite,
         "train": TrainSettings,
     }
 

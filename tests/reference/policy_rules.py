@@ -198,13 +198,13 @@ def warming(fleet: Fleet, world: World) -> int:
     return len(active(fleet, world)) - len(warm(fleet, world))
 
 
-def follow_steps(fleet: Fleet, world: World, policy: Any, place: int, metric: float) -> int:
+def follow_steps(fleet: Fleet, world: World, policy: Any, place: int, metric: float) -> int | None:
     high, low = float(policy["high_threshold"]), float(policy["low_threshold"])
     high_on, low_on = alarms(fleet, policy, place, metric >= high, metric <= low)
     desired, cooldown = fleet.desired, int(policy["cooldown_ticks"])
     if cooldown > 0:
         if len(in_service(fleet)) < len(active(fleet, world)) or going(fleet):
-            fleet.cooldown_until = fleet.tick + cooldown
+            fleet.cooldown_until = fleet.tick + 1 + cooldown
         if fleet.tick < fleet.cooldown_until:
             return desired
     want = desired
@@ -215,6 +215,8 @@ def follow_steps(fleet: Fleet, world: World, policy: Any, place: int, metric: fl
         want = min(desired, stepped(policy, "in", desired, metric - low, desired))
     if cooldown > 0 and want != desired:
         fleet.cooldown_until = fleet.tick + cooldown
+    if want == desired and policy["num_steps_in"] == 0:
+        return None
     return want
 
 
@@ -227,7 +229,10 @@ def stepped(policy: Any, side: str, capacity: int, breach: float, otherwise: int
     for step in range(int(policy[f"num_steps_{side}"])):
         lower = float(policy[f"step_{side}_lower"][step])
         upper = float(policy[f"step_{side}_upper"][step])
-        inside = lower <= breach < upper if side == "out" else lower < breach <= upper
+        if side == "out":
+            inside = lower <= breach + 1e-9 < upper
+        else:
+            inside = lower < breach - 1e-9 <= upper
         if inside:
             return adjusted(policy, capacity, float(policy[f"step_{side}_change"][step]))
     return otherwise

@@ -25,6 +25,7 @@ from simulators.records import (
 
 TICK_S = 60
 MINUTES_PER_WEEK = 7 * 1440
+LONGEST_DELAY_S = 65_535
 Outcome = dict[str, Any]
 
 
@@ -296,8 +297,8 @@ def launch(fleet: Fleet, world: World, kind: int, zone: int, market: int) -> Ins
     item = Instance(
         serial=serial,
         launch_s=fleet.now,
-        billing_delay_s=math.floor(float(physics["unbilled_boot_share"]) * boot),
-        ready_delay_s=math.ceil(boot + app + register),
+        billing_delay_s=min(LONGEST_DELAY_S, math.floor(float(physics["unbilled_boot_share"]) * boot)),
+        ready_delay_s=min(LONGEST_DELAY_S, math.ceil(boot + app + register)),
         type=kind,
         zone=zone,
         market=market,

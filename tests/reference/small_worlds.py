@@ -63,7 +63,7 @@ CATALOGUE = Catalogue(
 )
 
 SETTINGS = (
-    WorldSettings(tariff=Tariff(commitment_usd_per_hour=0.5)),
+    WorldSettings(physics=Physics(min_healthy_fraction=0.2), tariff=Tariff(commitment_usd_per_hour=0.5)),
     WorldSettings(
         physics=Physics(
             routing="least_outstanding_requests",
@@ -183,14 +183,16 @@ def _policies() -> tuple[ScalingPolicy, ...]:
     )
     magnitude = steps.model_copy(update={"name": "magnitude", "min_magnitude": 3, "out_points": 1, "out_periods": None})
     schedule = tuple(ScheduledSize(minute_of_week=at, instances=size) for at, size in ((1500, 4), (1700, 9), (2100, 2)))
+    only_out = steps.model_copy(update={"name": "only out", "low_threshold": None, "steps_in": ()})
     scheduled = ScalingPolicy(name="scheduled", kind="scheduled", schedule=schedule)
     together = {
         "tracked and predicted": (cpu, predictive),
         "predicted and never in": (predictive, never_in),
-        "three": (requests, steps, predictive),
+        "three": (requests, predictive, steps),
         "never in twice": (never_in, fixed_requests.model_copy(update={"disable_scale_in": True})),
         "simple and exact": (simple, exact),
         "steps over a schedule": (scheduled, steps),
+        "requests and only out": (requests, only_out),
         "forecast and simple": (ScalingPolicy(name="beside", kind="forecast", hold_minutes=3), simple),
     }
     return (
@@ -275,7 +277,7 @@ def _scenario(number: int, pattern: str, mean: float) -> Scenario:
 @cache
 def small_bank() -> Bank:
     """Demand from drowsy to flash crowds x calm and hot markets x five settings of the physics."""
-    patterns = (("flash_crowd", 1.5), ("on_off", 4.0), ("bursty", 20.0), ("diurnal", 8.0), ("steady", 3.0))
+    patterns = (("flash_crowd", 1.5), ("on_off", 4.0), ("bursty", 40.0), ("diurnal", 8.0), ("steady", 3.0))
     scenarios = [_scenario(number, pattern, mean) for number, (pattern, mean) in enumerate(patterns)]
     markets = [random_market(1, calm=True), random_market(2), random_market(3)]
     plans = [

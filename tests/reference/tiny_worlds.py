@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import ArrayLike, NDArray
 from reference import fleet_reference
 from reference.reference_model import (
@@ -30,6 +31,11 @@ from simulators.worlds import WorldPlan, build_bank
 
 CATALOGUE = Catalogue(Catalogue().types[:12])
 MANUAL = ScalingPolicy(name="manual", kind="manual")
+
+INSTANT = Physics(
+    boot_median_s=0.01, boot_sigma=0.0, app_median_s=0.0, app_sigma=0.0, register_s=0, instance_warmup_s=0
+)
+"""Launches of one second that need no warm-up."""
 
 CLOCKWORK = Physics(
     boot_median_s=50.0,
@@ -181,6 +187,10 @@ class OneReference(OneFleet):
         for name, value in book.items():
             outcome[name] = value
         return outcome
+
+
+BOTH = pytest.mark.parametrize("player", [OneFleet, OneReference], ids=["kernel", "reference"])
+"""Play a test twice, by the kernel and by the reference."""
 
 
 def write_fleet(fleet: Fleet, record: np.void) -> None:

@@ -4,14 +4,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from facts import fact
 from reference.small_worlds import menu, small_bank, start_run
-from reference.tiny_worlds import CLOCKWORK, MANUAL, OneFleet, reclaim_all_at, tiny_bank
+from reference.tiny_worlds import BOTH, CLOCKWORK, OneFleet, tiny_bank
 
 from simulators.draws import APP, BOOT, standard_normal
 from simulators.fleets import FleetBatch
-from simulators.menu import ScalingPolicy
+from simulators.menu import ScalingPolicy, ScheduledSize
 from simulators.physics import Physics, WorldSettings
-from simulators.records import DRY, FOREVER, ON_DEMAND, SPOT, TELEMETRY, ZONES
+from simulators.records import (
+    DRY,
+    EVENT_REBALANCE,
+    EVENT_RECLAIM,
+    EVENT_ZONE_DOWN,
+    FOREVER,
+    ON_DEMAND,
+    TELEMETRY,
+    ZONES,
+)
 
 QUIET = np.full(240, 1.0)
 SETTINGS = WorldSettings(physics=CLOCKWORK)
@@ -19,55 +29,6 @@ SETTINGS = WorldSettings(physics=CLOCKWORK)
 
 def settings(**changes: Any) -> WorldSettings:
     return WorldSettings(physics=CLOCKWORK.model_copy(update=changes))
-
-
-def markets_after_launching(instances: int, spot_fraction: float) -> tuple[int, int]:
-    fleet = OneFleet(tiny_bank(QUIET, settings=SETTINGS), empty=True)
-    fleet.step(1, scale=instances, spot=spot_fraction)
-    market = fleet.slots("market")
-    return int((market == ON_DEMAND).sum()), int((market == SPOT).sum())
-
-
-@pytest.mark.parametrize(("instances", "on_demand"), [(10, 6), (20, 12), (30, 18), (40, 24)])
-def test_sixty_percent_on_demand_as_published(instances: int, on_demand: int) -> None:
-    assert markets_after_launching(instances, 0.4) == (on_demand, instances - on_demand)
-
-
-@pytest.mark.parametrize(
-    ("instances", "spot_fraction", "expected"),
-    [
-        (7, 0.5, (4, 3)),
-        (10, 0.7, (3, 7)),
-        (10, 0.3, (7, 3)),
-        (1, 0.9, (1, 0)),
-        (5, 1.0, (0, 5)),
-        (5, 0.0, (5, 0)),
-    ],
-)
-def test_fractions_favour_on_demand(instances: int, spot_fraction: float, expected: tuple[int, int]) -> None:
-    assert markets_after_launching(instances, spot_fraction) == expected
-
-
-def test_a_dry_spot_market_is_not_replaced_by_on_demand() -> None:
-    fleet = OneFleet(tiny_bank(QUIET, settings=SETTINGS, pool_state=DRY), empty=True)
-    first = fleet.step(1, scale=10, spot=0.5)
-    assert first["launches"] == 5
-    later = fleet.step(9)
-    assert first["launch_failures"] + later["launch_failures"] == 10
-    assert fleet.slots("market").tolist() == [ON_DEMAND] * 5
-    assert fleet.state["desired"] == 10
-    assert fleet.reading["minutes_since_launch_failure"][0] == 1
-
-
-def test_other_spot_pools_are_tried_before_a_launch_fails() -> None:
-    bank = tiny_bank(QUIET, settings=SETTINGS, pool_state=DRY)
-    mix = list(bank.physics[0]["members"][6][: bank.physics[0]["num_members"][6]])
-    bank.pool_state[0, :, mix[2] * ZONES + 2] = 0
-    fleet = OneFleet(bank, empty=True)
-    outcome = fleet.step(1, scale=6, spot=1.0, spec=6)
-    assert (outcome["launches"], outcome["launch_failures"]) == (6, 0)
-    assert set(fleet.slots("type")) == {mix[2]}
-    assert set(fleet.slots("zone")) == {2}
 
 
 @pytest.mark.parametrize("spot_fraction", [0.0, 1.0])
@@ -81,71 +42,6 @@ def test_zones_stay_balanced_within_one(spot_fraction: float) -> None:
         assert zones.max() - zones.min() <= 1
 
 
-@pytest.mark.parametrize(
-    ("instances", "healthy", "batch"),
-    [(10, 0.9, 1), (10, 0.8, 2), (4, 0.9, 1), (1, 0.9, 1), (10, 1.0, 1), (10, 0.0, 10), (10, 0.3, 7)],
-)
-def test_replacement_batches(instances: int, healthy: float, batch: int) -> None:
-    bank = tiny_bank(np.full(60, 24.0 * instances), settings=settings(min_healthy_fraction=healthy))
-    fleet = OneFleet(bank)
-    assert fleet.state["live"] == instances
-    fleet.step(1, spec=2)
-    assert (fleet.slots("off_s") != FOREVER).sum() == batch
-    assert (fleet.slots("type") == bank.physics[0]["members"][2][0]).sum() == batch
-
-
-def test_replacing_a_single_instance_is_an_outage() -> None:
-    fleet = OneFleet(tiny_bank(np.full(60, 24.0), settings=SETTINGS))
-    outcome = fleet.step(1, spec=2)
-    assert outcome["in_service_vcpu_s"] == 0
-    assert outcome["late_requests"] == pytest.approx(24.0 * 60)
-    assert outcome["bad_minutes"] == 1
-
-
-def test_a_replacement_waits_for_the_warm_up_of_each_batch() -> None:
-    fleet = OneFleet(tiny_bank(np.full(240, 96.0), settings=settings(instance_warmup_s=600, min_healthy_fraction=0.5)))
-    fleet.step(1, spec=2)
-    stops = [int((fleet.slots("off_s") == 0).sum())]
-    for tick in range(1, 40):
-        fleet.step(1)
-        stops.append(int((fleet.slots("off_s") == tick * 60).sum()))
-    assert np.flatnonzero(stops).tolist() == [0, 10]
-    assert [stops[0], stops[10]] == [2, 2]
-    assert fleet.state["refreshing"] == 0
-
-
-def test_rebalancing_replaces_at_the_notice_and_its_absence_at_the_end() -> None:
-    notice, end = 30, 33
-    for rebalancing, replaced in ((True, notice), (False, end)):
-        bank = tiny_bank(
-            QUIET,
-            settings=settings(capacity_rebalancing=rebalancing),
-            reclaim=reclaim_all_at(240, notice),
-        )
-        fleet = OneFleet(bank, empty=True)
-        fleet.step(notice, scale=1, spot=1.0)
-        launched = [tick for tick in range(notice, 40) if fleet.step(1)["launches"]]
-        assert launched == [replaced]
-
-
-def test_an_instance_under_notice_is_not_warm() -> None:
-    """Without rebalancing it counts as active until it is gone, yet it takes no request, has no metric."""
-    share = reclaim_all_at(240, 20)
-    warm_up = settings(capacity_rebalancing=False, instance_warmup_s=100)
-    bank = tiny_bank(np.full(240, 24.0 * 4), settings=warm_up, reclaim=share)
-    tracking = ScalingPolicy(name="cpu", kind="target_tracking_cpu", target_utilization=0.5)
-    fleet = OneFleet(bank, MANUAL, tracking)
-    fleet.step(21, scale=4, spot=1.0)
-    noticed = int(fleet.slots("reclaimed").sum())
-    assert noticed == 8 - int((fleet.slots("market") == ON_DEMAND).sum())
-    on_demand = 8 - noticed
-    fleet.state["cpu_utilization"] = 0.9
-    fleet.state["policy"], fleet.state["high_points"], fleet.state["desired"] = 1, 2, 1
-    fleet.state["low_points"] = 0
-    fleet.step(1)
-    assert fleet.state["desired"] == max(1, int(np.ceil(on_demand * 0.9 / 0.5)))
-
-
 def test_the_slowest_launch_the_settings_allow_is_not_taken_for_a_quick_one() -> None:
     slow = Physics(boot_median_s=600, boot_sigma=1, app_median_s=1800, app_sigma=1, register_s=0)
     bank = tiny_bank(QUIET, settings=WorldSettings(physics=slow))
@@ -154,7 +50,8 @@ def test_the_slowest_launch_the_settings_allow_is_not_taken_for_a_quick_one() ->
     fleet.step(1, scale=1)
     boot = 600 * np.exp(standard_normal(np.uint64(seed), BOOT, 0))
     app = 1800 * np.exp(standard_normal(np.uint64(seed), APP, 0))
-    assert fleet.slots("ready_delay_s")[0] == np.ceil(boot + app)
+    assert boot + app > 65535
+    assert fleet.slots("ready_delay_s")[0] == 65535
 
 
 def test_no_more_requests_fail_than_were_made() -> None:
@@ -167,6 +64,102 @@ def test_no_more_requests_fail_than_were_made() -> None:
             assert run.readings[name].max() <= 1 + 1e-9, name
 
 
+@fact("AS-01")
+@BOTH
+def test_a_change_beyond_the_limits_is_moved_into_them(player: type[OneFleet]) -> None:
+    """Largest size 3, two instances, three more: three."""
+    fleet = player(tiny_bank(np.full(60, 48.0), settings=settings(max_instances=3)))
+    outcome = fleet.step(1, scale=3)
+    assert (fleet.state["desired"], outcome["clamps"], outcome["launches"]) == (3, 1, 1)
+    outcome = fleet.step(1, scale=-9)
+    assert (fleet.state["desired"], outcome["clamps"]) == (1, 1)
+
+
+@fact("AS-01")
+@BOTH
+def test_a_schedule_and_a_policy_stay_inside_the_limits(player: type[OneFleet]) -> None:
+    beyond = ScalingPolicy(
+        name="beyond",
+        kind="scheduled",
+        schedule=(ScheduledSize(minute_of_week=0, instances=0), ScheduledSize(minute_of_week=5, instances=9)),
+    )
+    fleet = player(tiny_bank(np.full(60, 48.0), settings=settings(max_instances=3)), beyond)
+    sizes = []
+    for _ in range(10):
+        fleet.step(1)
+        sizes.append(int(fleet.state["desired"]))
+    assert sizes == [1] * 5 + [3] * 5
+
+
+@fact("AS-03")
+@BOTH
+def test_what_is_lost_is_replaced(player: type[OneFleet]) -> None:
+    down = np.where(np.arange(120) == 30, 0b011, 0)
+    fleet = player(tiny_bank(np.full(120, 24.0 * 9), settings=settings(zone_rebalancing=False), zone_down=down))
+    assert fleet.state["live"] == 9
+    fleet.step(30)
+    lost = fleet.step(1)
+    assert (lost["outage_losses"], lost["terminations"], lost["launches"], lost["interruptions"]) == (6, 6, 6, 0)
+    assert lost["in_service_vcpu_s"] == 3 * 120
+    fleet.step(2)
+    assert fleet.step(1)["in_service_vcpu_s"] == 9 * 120
+    assert fleet.state["desired"] == 9
+    assert lost["refund_usd"] == 0
+
+
+@fact("AS-05")
+@BOTH
+def test_an_overloaded_instance_is_not_replaced(player: type[OneFleet]) -> None:
+    """Health checks are those of EC2: what the load balancer would call unhealthy stays."""
+    fleet = player(tiny_bank(np.full(120, 400.0), settings=settings(max_instances=2)))
+    serials = fleet.slots("slot_serial").tolist()
+    outcome = fleet.step(60)
+    assert outcome["failed_requests"] > outcome["requests"] / 2
+    assert (outcome["launches"], outcome["terminations"]) == (0, 0)
+    assert fleet.slots("slot_serial").tolist() == serials
+
+
+@fact("AS-08")
+@BOTH
+def test_the_order_of_termination(player: type[OneFleet]) -> None:
+    """Fullest zone first; in it the outdated type; then the oldest launch."""
+    fleet = player(tiny_bank(QUIET, settings=settings(zone_rebalancing=False, capacity_rebalancing=False)), empty=True)
+    fleet.step(1, scale=7)
+    slots = slice(0, 7)
+    fleet.state["zone"][slots] = (0, 0, 0, 1, 1, 2, 2)
+    fleet.state["type"][slots] = (0, 2, 0, 2, 0, 0, 0)
+    fleet.state["launch_s"][slots] = (-900, -100, -800, -200, -700, -600, -300)
+    fleet.inject(refreshing=0)
+    gone = []
+    for _ in range(7):
+        before = set(fleet.slots("slot_serial")[~fleet.gone_down()].tolist())
+        fleet.step(1, scale=-1)
+        gone += before - set(fleet.slots("slot_serial")[~fleet.gone_down()].tolist())
+    assert gone == [1, 3, 0, 4, 5, 2, 6][: len(gone)]
+    assert len(gone) == 7
+
+
+@fact("AS-10")
+@BOTH
+def test_zones_are_evened_out_by_launching_first(player: type[OneFleet]) -> None:
+    """After an outage the group moves back, above its largest size by 10 % at most, and never below its size."""
+    most, down = 30, np.where((np.arange(240) >= 10) & (np.arange(240) < 20), 1, 0)
+    fleet = player(tiny_bank(np.full(240, 24.0 * most), settings=settings(max_instances=most), zone_down=down))
+    there, serving, spread = [], [], []
+    for _ in range(200):
+        outcome = fleet.step(1)
+        up = ~fleet.gone_down()
+        there.append(int(up.sum()))
+        serving.append(outcome["in_service_vcpu_s"] / 120)
+        spread.append(np.bincount(fleet.slots("zone")[up], minlength=ZONES).tolist())
+    assert spread[15] == [0, 15, 15]
+    assert spread[-1] == [10, 10, 10]
+    assert max(there) == most + 3
+    assert there[-1] == most
+    assert min(serving[25:]) >= most
+
+
+@fact("AS-01")
 def test_instances_are_conserved_and_desired_stays_inside_its_limits() -> None:
     bank = small_bank()
     run = start_run(bank._replace(scored=np.ones_like(bank.scored)), 60, seed=9)
@@ -189,6 +182,29 @@ def test_the_largest_desired_size_fits_beside_those_going_down() -> None:
     assert outcome["launch_failures"] == 1
 
 
+CHANGED = (
+    "demand_rps",
+    "work_scale",
+    "fault_fraction",
+    "spot_usd_per_s",
+    "pool_state",
+    "reclaim",
+    "rebalance_lead",
+    "zone_down",
+)
+LONGEST_LEAD = 25
+"""Minutes ahead that a recommendation of the small markets may point: it tells of a reclaim to come."""
+
+
+def future_events(tapes: dict[str, Any]) -> Any:
+    kinds = (
+        (EVENT_RECLAIM, tapes["reclaim"].any(axis=2)),
+        (EVENT_REBALANCE, tapes["rebalance_lead"].any(axis=2)),
+        (EVENT_ZONE_DOWN, tapes["zone_down"] > 0),
+    )
+    return sum(bit * happens for bit, happens in kinds).astype(np.uint8)
+
+
 def test_the_future_and_hidden_states_leave_no_trace_in_telemetry() -> None:
     readings = []
     for changed in (False, True):
@@ -197,22 +213,22 @@ def test_the_future_and_hidden_states_leave_no_trace_in_telemetry() -> None:
         now = 1500 + 40
         if changed:
             rng = np.random.default_rng(0)
-            future = {
-                name: getattr(bank, name).copy() for name in ("demand_rps", "work_scale", "pool_state", "reclaim")
-            }
-            future["spot_usd_per_s"] = bank.spot_usd_per_s.copy()
+            future = {name: getattr(bank, name).copy() for name in CHANGED}
             for tape in bank.tapes:
                 after = slice(tape["start"] + now, tape["start"] + tape["length"])
                 future["demand_rps"][after] *= 7
                 future["work_scale"][after] *= 3
+                future["fault_fraction"][after] = 0.5
             for world in bank.worlds:
                 seen_until = (now + int(world["market_phase"])) % bank.pool_state.shape[1]
                 assert seen_until > 1500, "the part of the market tape played so far must not wrap"
             first_unseen = (now + int(bank.worlds["market_phase"].max())) % bank.pool_state.shape[1]
             future["pool_state"][:, first_unseen:] = rng.permuted(future["pool_state"][:, first_unseen:], axis=1)
-            future["reclaim"][:, first_unseen:] = 255
+            future["reclaim"][:, first_unseen + LONGEST_LEAD :] = 255
+            future["rebalance_lead"][:, first_unseen:] = 3
+            future["zone_down"][:, first_unseen:] = 7
             future["spot_usd_per_s"][:, first_unseen // 60 + 1 :] *= 0.5
-            run.bank = bank._replace(**future, reclaim_any=future["reclaim"].any(axis=2).astype(np.uint8))
+            run.bank = bank._replace(**future, events=future_events(future))
         taken = []
         for _ in range(40):
             run.decide()
