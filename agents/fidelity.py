@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from agents.influence import Influence, Ranking, Row, run_study
+from agents.influence import Influence, Ranking, Row, baseline, run_study
 from agents.influence_report import influence_page, largest_table, markdown_table, tornado
 from agents.variations import load_variations
 from simulators.validation.check import Check
@@ -118,7 +118,8 @@ def _influence(request: Request) -> Finding:
     def advance(done: int) -> None:
         request.progress(round(100 * done / len(variations)))
 
-    study = run_study(variations, draws=1 if request.quick else 2, seed=request.seed, progress=advance)
+    setup = baseline(draws=1 if request.quick else 2)
+    study = run_study(setup, variations, seed=request.seed, progress=advance)
     return Finding(study=study, figure=tornado(study))
 
 

@@ -21,7 +21,7 @@ from agents.policies import ConstantPolicy
 from agents.rollout import play, whole_windows
 from agents.rules import Rule, RuleBook, load_rules
 from agents.statistics import Estimate
-from agents.variations import Setup, Variation, load_variations
+from agents.variations import Setup, Variation
 from envs.action import encode_action
 from envs.settings import Candidate, TaskSettings, WorldSource
 from envs.worlds import draw_scenarios, shipped_workloads
@@ -383,27 +383,23 @@ def kendall_tau(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def run_study(
-    variations: Sequence[Variation] | None = None,
+    setup: Setup,
+    variations: Sequence[Variation],
     *,
-    book: RuleBook | None = None,
-    draws: int = 2,
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Influence:
     """Play the baseline and every variation.
 
     Args:
-        variations: Rows of the study; the shipped table if absent.
-        book: Calibrated rules; the shipped ones if absent.
-        draws: Draws of each pattern and workload model; each makes four worlds.
+        setup: The baseline.
+        variations: Rows of the study.
         seed: Of the resampling.
         progress: Called with how many variations are done.
 
     Raises:
         ValueError: A variation sets a value that the settings do not take.
     """
-    variations = load_variations() if variations is None else variations
-    setup = baseline(book, draws=draws)
     names = [rule.name for rule in setup.rules]
     first = play_setup(setup)
     hours = 24.0 * WINDOW_DAYS

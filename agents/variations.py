@@ -121,11 +121,19 @@ class VariationTable(BaseModel):
 
 
 def load_variations(path: Path = VARIATIONS_FILE) -> tuple[Variation, ...]:
-    """Read a table of variations; ValueError names the file and what is wrong."""
+    """Read a table of variations.
+
+    Raises:
+        ValueError: Not such a table; names file, key and value.
+    """
     try:
         return VariationTable.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).variations
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"]) or "file"
+        raise ValueError(f"{path}: {key}: {fault['msg']} (got {str(fault['input'])[:80]!r})") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
 
 
 def _with_values(model: Any, values: Mapping[str, Any]) -> Any:

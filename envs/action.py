@@ -40,7 +40,7 @@ def integers(action: object) -> NDArray[np.int64]:
     array = np.asarray(action)
     if array.dtype.kind not in "iu":
         raise ValueError(f"an action is made of integers, got {array.dtype}")
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 @compiled
@@ -70,10 +70,19 @@ def price_ranks(
     prices[int(reading.spec)] *= 1.0 - hysteresis
     for spec in range(candidates):
         for other in range(spec):
-            if prices[other] <= prices[spec]:
-                ranks[spec] += 1
-            else:
-                ranks[other] += 1
+            cheaper = prices[other] <= prices[spec]
+            ranks[spec] += cheaper
+            ranks[other] += not cheaper
+
+
+@compiled
+def _first_outside(actions: NDArray[np.int64], sizes: tuple[int, int, int, int]) -> int:
+    """Return the position, in a flattened batch, of the first part outside its range; -1 where there is none."""
+    for index in range(actions.shape[0]):
+        for part in range(4):
+            if not 0 <= actions[index, part] < sizes[part]:
+                return 4 * index + part
+    return -1
 
 
 @compiled
@@ -120,11 +129,12 @@ def decode(
     Raises:
         ValueError: An action outside the space, with its index, part and value.
     """
-    sizes = np.array([2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu)])
+    sizes = (2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu))
     if actions.shape != (len(readings), 4):
         raise ValueError(f"actions have shape {actions.shape}; expected ({len(readings)}, 4)")
-    if (actions < 0).any() or (actions >= sizes).any():
-        index, part = np.argwhere((actions < 0) | (actions >= sizes))[0]
+    outside = _first_outside(actions, sizes)
+    if outside >= 0:
+        index, part = divmod(outside, 4)
         name = ("scale", "launch specification", "spot", "policy")[part]
         raise ValueError(f"action {index}: {name} is {actions[index, part]}; expected 0 to {sizes[part] - 1}")
     decode_batch(
@@ -132,7 +142,7 @@ def decode(
         readings,
         decisions,
         len(task.candidates),
-        task.num_spot_levels,
+        sizes[2],
         task.candidate_order == "price",
         task.rank_hysteresis,
     )

@@ -11,7 +11,6 @@ from envs.episodes import Episodes
 from envs.rendering import render_text
 from envs.settings import EnvSettings
 from simulators.bank import Bank
-from simulators.fleets import infra_usd
 from simulators.records import OUTCOME
 
 Observation = NDArray[np.float32]
@@ -73,7 +72,7 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         rewards, terms = self.episodes.act(batch)
         outcome = self.episodes.fleets.outcomes
         info: dict[str, Any] = {f"reward/{name}": float(value[0]) for name, value in terms.items()}
-        info["infra_usd"] = float(infra_usd(outcome)[0])
+        info["infra_usd"] = float(self.episodes.infra_usd[0])
         info["slo_penalty_usd"] = float(outcome["slo_penalty_usd"][0])
         info["refund_usd"] = float(outcome["refund_usd"][0])
         info |= {name: int(outcome[name][0]) for name in _COUNTS}

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from envs.action import decode
 from envs.observation import ObservationCodec
-from envs.reward import Terms, reward_terms, total_reward
+from envs.reward import Terms, score, total_reward
 from envs.settings import EnvSettings
-from envs.worlds import make_bank, playable_ticks
+from envs.worlds import make_bank
 from simulators.bank import Bank
 from simulators.draws import EPISODE, uniform
 from simulators.fleets import FleetBatch
@@ -21,10 +21,34 @@ from telemetry.compiled import compiled
 
 
 @compiled
-def _draw_episodes(seeds: NDArray[np.uint64], numbers: NDArray[np.int64], draws: NDArray[np.float64]) -> None:
-    for index in range(seeds.shape[0]):
-        for part in range(draws.shape[1]):
-            draws[index, part] = uniform(seeds[index], EPISODE, numbers[index] * 8 + part)
+def _draw_episodes(
+    seeds: NDArray[np.uint64],
+    numbers: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    worlds: NDArray[np.void],
+    tapes: NDArray[np.void],
+    episode_ticks: int,
+    stagger_ticks: int,
+    plans: NDArray[np.int64],
+    fleet_seeds: NDArray[np.uint64],
+) -> None:
+    """Draw world, first and last tick (``plans`` [3, N]) and seed of the next episode of some environments.
+
+    Where ``stagger_ticks`` is not 0 a first episode lasts a random multiple of it.
+    """
+    for position in range(indices.shape[0]):
+        seed, number = seeds[indices[position]], numbers[indices[position]]
+        world = int(uniform(seed, EPISODE, number * 8) * worlds.shape[0])
+        tape = tapes[worlds[world].tape]
+        room = (int(tape.last_tick) - int(tape.first_tick) - episode_ticks) // TICKS_PER_ROW + 1
+        start = int(tape.first_tick) + TICKS_PER_ROW * int(uniform(seed, EPISODE, number * 8 + 1) * room)
+        ticks = episode_ticks
+        if stagger_ticks:
+            share = uniform(seed, EPISODE, number * 8 + 3) if number == 0 else 1.0
+            ticks = max(stagger_ticks, int(share * ticks / stagger_ticks) * stagger_ticks)
+        plans[0, position], plans[1, position], plans[2, position] = world, start, start + ticks
+        fleet_seeds[position] = np.uint64(uniform(seed, EPISODE, number * 8 + 2) * 2.0**63)
+        numbers[indices[position]] += 1
 
 
 class Episodes:
@@ -35,6 +59,10 @@ class Episodes:
         size: Number of environments.
         stagger: Shorten each environment's first episode by a random share, so that ends spread over time.
         bank: World bank; drawn from the settings if None.
+
+    Attributes:
+        fleets: The batch they play in.
+        infra_usd: [B] bill before refunds of the latest decision, USD.
     """
 
     def __init__(self, settings: EnvSettings, size: int, *, stagger: bool = False, bank: Bank | None = None) -> None:
@@ -43,6 +71,7 @@ class Episodes:
         self.codec = ObservationCodec(self.task)
         bank = bank or make_bank(settings.source, settings.task)
         self.fleets = FleetBatch(bank, menu_records(self.task.menu), size)
+        self.infra_usd = np.zeros(size)
         self._stagger = stagger
         self._seeds = np.zeros(size, np.uint64)
         self._numbers = np.zeros(size, np.int64)
@@ -66,20 +95,21 @@ class Episodes:
     def begin(self, indices: NDArray[np.int64]) -> None:
         """Start the next episode of the environments at ``indices``."""
         bank = self.fleets.bank
-        draws = np.empty((len(indices), 4))
-        _draw_episodes(self._seeds[indices], self._numbers[indices], draws)
-        worlds = (draws[:, 0] * len(bank.worlds)).astype(np.int64)
-        first, last = playable_ticks(bank, worlds)
-        room = (last - first - self.episode_ticks) // TICKS_PER_ROW + 1
-        starts = first + TICKS_PER_ROW * (draws[:, 1] * room).astype(np.int64)
-        ticks = np.full(len(indices), self.episode_ticks)
-        if self._stagger:
-            step = self.task.decision_minutes
-            share = np.where(self._numbers[indices] == 0, draws[:, 3], 1.0)
-            ticks = np.maximum(step, (share * ticks / step).astype(np.int64) * step)
-        seeds = (draws[:, 2] * 2.0**63).astype(np.uint64)
-        self.fleets.reset(indices, worlds, starts, starts + ticks, seeds)
-        self._numbers[indices] += 1
+        plans = np.empty((3, len(indices)), np.int64)
+        seeds = np.empty(len(indices), np.uint64)
+        stagger_ticks = self.task.decision_minutes if self._stagger else 0
+        _draw_episodes(
+            self._seeds,
+            self._numbers,
+            indices,
+            bank.worlds,
+            bank.tapes,
+            self.episode_ticks,
+            stagger_ticks,
+            plans,
+            seeds,
+        )
+        self.fleets.reset(indices, plans[0], plans[1], plans[2], seeds)
 
     def observe(self) -> NDArray[np.float32]:
         """Return fresh observations of the whole batch, [B, F]."""
@@ -90,14 +120,14 @@ class Episodes:
         ended = np.flatnonzero(self.truncated)
         self.begin(ended)
         observations = last.copy()
-        observations[ended] = self.codec.encode(self.fleets.readings[ended])
+        self.codec.encode_rows(self.fleets.readings, ended, observations)
         return observations
 
     def act(self, actions: NDArray[np.int64], *, detail: bool = False) -> tuple[NDArray[np.float64], Terms]:
         """Play one decision of every environment; return rewards [B] and the terms behind them."""
         decode(actions, self.fleets.readings, self.fleets.decisions, self.task)
         self.fleets.step(self.task.decision_minutes, detail=detail)
-        terms = reward_terms(self.fleets.outcomes)
+        terms, self.infra_usd = score(self.fleets.outcomes)
         return total_reward(terms, self.task.reward), terms
 
     @property

@@ -26,6 +26,8 @@ OBSERVATION_VERSION: Final = 2
 BOUND: Final = 5.0
 PLANNING_UTILIZATION: Final = 0.7
 _CANDIDATE_PARTS: Final = 6
+_LOWEST: Final = np.float32(-BOUND)
+_HIGHEST: Final = np.float32(BOUND)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def _encode(
     reference_price: float,
     prices: NDArray[np.float64],
     ranks: NDArray[np.int64],
+    needs: NDArray[np.float64],
 ) -> None:
     day = 2.0 * math.pi * (reading.minute_of_week % 1440.0) / 1440.0
     week = 2.0 * math.pi * reading.minute_of_week / 10080.0
@@ -175,9 +178,11 @@ def _encode(
     at = 27
     for lead in range(len(LEAD_MINUTES)):
         for level in range(len(QUANTILE_LEVELS)):
-            need = reading.forecast_rps[lead, level] / (PLANNING_UTILIZATION * capacity)
-            out[at] = (need - reading.desired) / MAX_SCALE
-            at += 1
+            needs[len(QUANTILE_LEVELS) * lead + level] = reading.forecast_rps[lead, level]
+    usable_rps, desired = PLANNING_UTILIZATION * capacity, reading.desired
+    for index in range(needs.shape[0]):
+        out[at + index] = (needs[index] / usable_rps - desired) / MAX_SCALE
+    at += needs.shape[0]
     if by_price:
         price_ranks(reading, reading.spot_fraction, candidates, hysteresis, prices, ranks)
     for candidate in range(candidates):
@@ -192,12 +197,14 @@ def _encode(
     for policy in range(policies):
         out[at + policy] = 1.0 if policy == int(reading.policy) else 0.0
     for index in range(out.shape[0]):
-        out[index] = min(max(out[index], -BOUND), BOUND)
+        above = _LOWEST if out[index] < _LOWEST else out[index]
+        out[index] = _HIGHEST if above > _HIGHEST else above
 
 
 @compiled
 def _encode_batch(
     readings: NDArray[np.void],
+    rows: NDArray[np.int64],
     out: NDArray[np.float32],
     candidates: int,
     policies: int,
@@ -206,10 +213,11 @@ def _encode_batch(
     reference_price: float,
 ) -> None:
     prices, ranks = np.empty(candidates), np.empty(candidates, np.int64)
-    for index in range(readings.shape[0]):
+    needs = np.empty(len(LEAD_MINUTES) * len(QUANTILE_LEVELS))
+    for row in rows:
         _encode(
-            readings[index],
-            out[index],
+            readings[row],
+            out[row],
             candidates,
             policies,
             by_price,
@@ -217,6 +225,7 @@ def _encode_batch(
             reference_price,
             prices,
             ranks,
+            needs,
         )
 
 
@@ -226,22 +235,23 @@ class ObservationCodec:
     def __init__(self, task: TaskSettings) -> None:
         self.space = observation_space(task)
         self._task = task
-        self._reference_price = reference_unit_price(task)
-
-    def encode(self, readings: NDArray[np.void]) -> NDArray[np.float32]:
-        """Return fresh observations, [B, F] float32 in [-5, 5]."""
-        out = np.empty((len(readings), *self.space.shape), np.float32)
-        task = self._task
-        _encode_batch(
-            readings,
-            out,
+        self._constants = (
             len(task.candidates),
             len(task.menu),
             task.candidate_order == "price",
             task.rank_hysteresis,
-            self._reference_price,
+            reference_unit_price(task),
         )
+
+    def encode(self, readings: NDArray[np.void]) -> NDArray[np.float32]:
+        """Return fresh observations, [B, F] float32 in [-5, 5]."""
+        out = np.empty((len(readings), *self.space.shape), np.float32)
+        self.encode_rows(readings, np.arange(len(readings)), out)
         return out
+
+    def encode_rows(self, readings: NDArray[np.void], rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Write the observations of some rows of a batch, and leave the others of ``out`` [B, F] as they are."""
+        _encode_batch(readings, rows, out, *self._constants)
 
     def as_dict(self, observation: NDArray[np.float32]) -> dict[str, float]:
         """Return one observation by component name."""

@@ -13,7 +13,6 @@ from envs.episodes import Episodes
 from envs.reward import TERMS
 from envs.settings import EnvSettings
 from simulators.bank import Bank
-from simulators.fleets import infra_usd
 
 _SUMS = (*(f"reward/{name}" for name in TERMS), "infra_usd", "slo_penalty_usd", "reference_usd", "bad_minutes")
 
@@ -69,7 +68,7 @@ class InfrastructureVecEnv(VecEnv):
         self._lengths += 1
         for row, name in enumerate(TERMS):
             self._sums[row] += terms[name]
-        self._sums[len(TERMS)] += infra_usd(outcomes)
+        self._sums[len(TERMS)] += self.episodes.infra_usd
         for row, name in enumerate(("slo_penalty_usd", "reference_usd", "bad_minutes"), len(TERMS) + 1):
             self._sums[row] += outcomes[name]
         done = self.episodes.truncated

@@ -12,7 +12,6 @@ from envs.action import action_space, integers
 from envs.episodes import Episodes
 from envs.settings import EnvSettings
 from simulators.bank import Bank
-from simulators.fleets import infra_usd
 
 
 class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
@@ -82,7 +81,7 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
         rewards, terms = self.episodes.act(integers(actions))
         outcomes = self.episodes.fleets.outcomes
         infos: dict[str, Any] = {f"reward/{name}": value for name, value in terms.items()}
-        infos["infra_usd"] = infra_usd(outcomes)
+        infos["infra_usd"] = self.episodes.infra_usd
         infos["slo_penalty_usd"] = outcomes["slo_penalty_usd"].copy()
         infos["bad_minutes"] = outcomes["bad_minutes"].copy()
         truncated = self.episodes.truncated

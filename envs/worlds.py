@@ -3,9 +3,6 @@
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs.settings import TaskSettings, WorldSource
 from simulators.anomalies import KINDS, draw_anomalies, market_effects
 from simulators.bank import Bank
@@ -135,9 +132,3 @@ def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
     replayed = [plan for plan in plans if plan.scenario >= len(scenarios) - len(source.traces)]
     plans += replayed * (source.trace_repeats - 1)
     return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=(task.world,))
-
-
-def playable_ticks(bank: Bank, worlds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first playable tick, and one past the last, of each world."""
-    tapes = bank.tapes[bank.worlds["tape"][worlds]]
-    return tapes["first_tick"].astype(np.int64), tapes["last_tick"].astype(np.int64)

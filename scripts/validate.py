@@ -23,8 +23,17 @@ def validate(
 ) -> None:
     """Run the validations and the influence study; parts that are not run keep their entry in OUT/fidelity.json."""
     with clear_errors("validate"):
-        from agents.fidelity import JSON_NAME, PAGE_NAME, PARTS, Request, load_report, run_part, save_report
-        from agents.fidelity import summary_table, write_figures
+        from agents.fidelity import (
+            JSON_NAME,
+            PAGE_NAME,
+            PARTS,
+            Request,
+            load_report,
+            run_part,
+            save_report,
+            summary_table,
+            write_figures,
+        )
         from telemetry.provenance import write_record
 
         report = load_report(out)

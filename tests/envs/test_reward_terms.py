@@ -3,9 +3,10 @@ import pytest
 
 from envs import reward
 from envs.episodes import Episodes
-from envs.reward import TERMS, Terms, infra_usd, reward_terms, total_reward
+from envs.reward import TERMS, Terms, score, total_reward
 from envs.settings import EnvSettings, RewardWeights
 from simulators.bank import Bank
+from simulators.fleets import infra_usd
 from simulators.records import BILL_LINES, OUTCOME
 
 SEED_WEIGHTS = RewardWeights(cost_savings=1.0, sla_compliance=1.0, performance_impact=0.5, resource_efficiency=0.25)
@@ -36,7 +37,8 @@ def outcomes() -> np.ndarray:
 
 
 def check_terms_by_hand(outcomes: np.ndarray) -> None:
-    terms = reward.reward_terms(outcomes)
+    terms, usd = reward.score(outcomes)
+    np.testing.assert_array_equal(usd, infra_usd(outcomes))
     by_hand = {
         "cost_savings": -0.15,
         "sla_compliance": -2.0,
@@ -55,24 +57,24 @@ def test_terms_by_hand(outcomes: np.ndarray) -> None:
 def test_a_swapped_sign_is_caught(outcomes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in TERMS:
 
-        def swapped(outcomes: np.ndarray, name: str = name) -> Terms:
-            terms = reward_terms(outcomes)
-            return terms | {name: -terms[name]}
+        def swapped(outcomes: np.ndarray, name: str = name) -> tuple[Terms, np.ndarray]:
+            terms, usd = score(outcomes)
+            return terms | {name: -terms[name]}, usd
 
-        monkeypatch.setattr(reward, "reward_terms", swapped)
+        monkeypatch.setattr(reward, "score", swapped)
         with pytest.raises(AssertionError):
             check_terms_by_hand(outcomes)
 
 
 def test_refunds_do_not_count(outcomes: np.ndarray) -> None:
-    before = total_reward(reward_terms(outcomes), RewardWeights())
+    before = total_reward(score(outcomes)[0], RewardWeights())
     outcomes["refund_usd"] *= 100
-    np.testing.assert_array_equal(total_reward(reward_terms(outcomes), RewardWeights()), before)
+    np.testing.assert_array_equal(total_reward(score(outcomes)[0], RewardWeights()), before)
     np.testing.assert_allclose(infra_usd(outcomes), [0.03, 0.0])
 
 
 def test_the_total_is_the_weighted_sum(outcomes: np.ndarray) -> None:
-    terms = reward_terms(outcomes)
+    terms, _ = score(outcomes)
     np.testing.assert_allclose(total_reward(terms, RewardWeights())[0], -(0.03 + 0.4) / 0.2)
     np.testing.assert_allclose(total_reward(terms, SEED_WEIGHTS)[0], -0.15 - 2.0 - 0.5 * 0.05 - 0.25 * 0.25)
 
