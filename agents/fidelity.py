@@ -176,7 +176,7 @@ def _check_entry(check: Check) -> dict[str, Any]:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = [" ".join(filter(None, map(str, key))) if isinstance(key, tuple) else str(key) for key in table.columns]
+    columns = [" ".join(map(str, key)).strip() if table.columns.nlevels > 1 else str(key) for key in table.columns]
     return [_plain(dict(zip(columns, row, strict=True))) for row in table.itertuples(index=False)]
 
 

@@ -406,7 +406,7 @@ def run_study(
     setup = replace(setup, bill_usd_per_hour=float(first.bill_usd.mean() / hours))
     weights = world_resamples(first.total_usd.shape[1], seed=seed)
     controls = {item.against for item in variations}
-    results = {None: first}
+    results: dict[str | None, Result] = {None: first}
     rows: list[Row] = []
     rankings = []
     for number, variation in enumerate(variations):

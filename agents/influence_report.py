@@ -1,7 +1,7 @@
 """The influence study on paper: Markdown tables and a tornado figure."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,8 @@ def signed(value: float) -> str:
 def verdict(frame: pd.DataFrame) -> list[str]:
     """Return, for each row of ``Influence.largest``, how it is treated; simplified ones over 1 % are flagged."""
     return [
-        f"**{row.treatment}, over 1 %**" if row.is_noticeable and row.treatment == "simplified" else str(row.treatment)
-        for row in frame.itertuples()
+        f"**{treatment}, over 1 %**" if noticeable and treatment == "simplified" else str(treatment)
+        for treatment, noticeable in zip(frame["treatment"], frame["is_noticeable"], strict=True)
     ]
 
 
@@ -51,25 +51,29 @@ def largest_table(study: Influence, limit: int | None = None) -> str:
         "best policy",
     )
     rows = []
-    for row, treatment in zip(frame.itertuples(), verdict(frame), strict=True):
-        against = "" if row.against == "baseline" else f"; against {row.against}"
-        best = str(row.best) if row.best == row.best_before else f"{row.best}, was {row.best_before}"
+    for row, treatment in zip(frame.to_dict("records"), verdict(frame), strict=True):
+        against = "" if row["against"] == "baseline" else f"; against {row['against']}"
+        was = "" if row["best"] == row["best_before"] else f", was {row['best_before']}"
         rows.append(
             (
-                str(row.variation),
-                f"{row.what}{against}",
-                str(row.source),
+                row["variation"],
+                f"{row['what']}{against}",
+                row["source"],
                 treatment,
-                str(row.policy),
-                f"{signed(row.total_percent)} ({signed(row.total_low)} to {signed(row.total_high)})",
-                f"{signed(row.bill_percent)} ({signed(row.bill_low)} to {signed(row.bill_high)})",
-                f"{signed(row.bad_points)} ({signed(row.bad_low)} to {signed(row.bad_high)})",
-                signed(row.launches_per_day),
-                f"{row.tau:.2f} ({row.tau_low:.2f} to {row.tau_high:.2f})",
-                best,
+                row["policy"],
+                _with_interval(row, "total_percent", "total"),
+                _with_interval(row, "bill_percent", "bill"),
+                _with_interval(row, "bad_points", "bad"),
+                signed(row["launches_per_day"]),
+                f"{row['tau']:.2f} ({row['tau_low']:.2f} to {row['tau_high']:.2f})",
+                f"{row['best']}{was}",
             )
         )
     return markdown_table(header, rows)
+
+
+def _with_interval(row: Mapping[Hashable, Any], key: str, name: str) -> str:
+    return f"{signed(row[key])} ({signed(row[f'{name}_low'])} to {signed(row[f'{name}_high'])})"
 
 
 def policy_table(study: Influence, column: str = "total_percent") -> str:

@@ -274,13 +274,14 @@ def independent(tape: MarketTape, catalogue: Catalogue) -> MarketTape:
     rng = np.random.default_rng(0x1DE)
     reclaim, lead = np.zeros_like(tape.reclaim), np.zeros_like(tape.rebalance_lead)
     announced = _lead_of_reclaims(tape)
-    for tick, pool in np.argwhere(tape.reclaim > 0):
-        pieces = round(int(tape.reclaim[tick, pool]) / _PIECE)
-        for at in rng.integers(len(reclaim), size=max(1, pieces)):
-            reclaim[at, pool] = _PIECE
-            ahead = int(announced[tick, pool])
-            if 0 < ahead <= at:
-                lead[at - ahead, pool] = ahead
+    for pool in range(reclaim.shape[1]):
+        ticks = np.flatnonzero(tape.reclaim[:, pool])
+        pieces = np.maximum(1, np.round(tape.reclaim[ticks, pool] / _PIECE).astype(np.int64))
+        ahead = np.repeat(announced[ticks, pool].astype(np.int64), pieces)
+        at = rng.choice(len(reclaim), size=len(ahead), replace=False)
+        reclaim[at, pool] = _PIECE
+        told = (ahead > 0) & (ahead <= at)
+        lead[at[told] - ahead[told], pool] = ahead[told]
     return replace(tape, reclaim=reclaim, rebalance_lead=lead)
 
 

@@ -63,12 +63,12 @@ def test_figures_replace_what_stands_between_the_markers_and_nothing_else(
 ) -> None:
     parts = entries(tmp_path, monkeypatch, relief=Finding([OUT]))
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nstale words\n{END}\nafter\n")
     write_figures(page, parts)
     once = page.read_text()
     assert once.startswith(f"before\n{BEGIN}\n\n")
     assert once.endswith(f"\n\n{END}\nafter\n")
-    assert "old" not in once
+    assert "stale words" not in once
     assert "| out |" in once
     write_figures(page, parts)
     assert page.read_text() == once

@@ -20,9 +20,9 @@ from simulators.records import OUTCOME
 COUNT_FIELDS = tuple(name for name in OUTCOME.names or () if np.issubdtype(OUTCOME[name].base, np.integer))
 AMOUNT_FIELDS = tuple(name for name in OUTCOME.names or () if name not in COUNT_FIELDS)
 RELATIVE = 1e-9
-STORED_IN_FOUR_BYTES = ("backlog", "credits")
+STORED_IN_FOUR_BYTES = ("backlog", "credits", "lost_requests", "commitment_left_usd", "credit_usd")
 LAST_BIT = 2e-7
-SMALLEST = {"backlog": 1e-4, "credits": 1e-4}
+SMALLEST = {"backlog": 1e-4, "credits": 1e-4, "credit_usd": 1e-2}
 SMALLEST_USD = 1e-6
 
 
@@ -36,7 +36,7 @@ class Largest:
     def close(self, name: str, kernel: float, reference: float) -> bool:
         if math.isnan(kernel) or math.isnan(reference):
             return math.isnan(kernel) and math.isnan(reference)
-        smallest = SMALLEST_USD if name.endswith("_usd") else SMALLEST.get(name, 1e-9)
+        smallest = SMALLEST.get(name, SMALLEST_USD if name.endswith("_usd") else 1e-9)
         gap = abs(kernel - reference) / max(abs(kernel), abs(reference), smallest)
         self.seen[name] = max(self.seen.get(name, 0.0), gap)
         return gap <= max(self.relative, LAST_BIT if name in STORED_IN_FOUR_BYTES else 0.0)

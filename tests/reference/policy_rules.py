@@ -229,10 +229,7 @@ def stepped(policy: Any, side: str, capacity: int, breach: float, otherwise: int
     for step in range(int(policy[f"num_steps_{side}"])):
         lower = float(policy[f"step_{side}_lower"][step])
         upper = float(policy[f"step_{side}_upper"][step])
-        if side == "out":
-            inside = lower <= breach + 1e-9 < upper
-        else:
-            inside = lower < breach - 1e-9 <= upper
+        inside = lower <= breach + 1e-9 < upper if side == "out" else lower < breach - 1e-9 <= upper
         if inside:
             return adjusted(policy, capacity, float(policy[f"step_{side}_change"][step]))
     return otherwise

@@ -28,7 +28,7 @@ from simulators.records import (
     ZONES,
 )
 
-FREE_RUN = 1e-6
+FREE_RUN = 1e-5
 """Numbers stored in four bytes may round either way; in a free run what follows from them differs as much."""
 
 

@@ -168,7 +168,7 @@ def test_the_cooldown_begins_after_draining(player: type[OneFleet]) -> None:
 @BOTH
 def test_simple_scaling_waits_for_a_replacement_too(player: type[OneFleet]) -> None:
     """An instance lost to its zone is replaced; until that serves and the cooldown is over alarms are ignored."""
-    settings = WorldSettings(physics=CLOCKWORK)
+    settings = WorldSettings(physics=CLOCKWORK.model_copy(update={"zone_rebalancing": False}))
     down = np.where(np.arange(240) == 2, 1, 0)
     fleet = player(tiny_bank(np.full(240, 240.0), settings=settings, zone_down=down), SIMPLE)
     assert sizes(fleet, [0.4] * 3) == [10] * 3
