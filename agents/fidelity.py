@@ -207,11 +207,12 @@ def load_report(folder: Path) -> dict[str, Any]:
     return parts
 
 
-def save_report(parts: Mapping[str, Any], folder: Path) -> None:
-    """Write a report as JSON and as Markdown."""
+def save_report(parts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write a report as JSON and as Markdown; return its parts in their order."""
     ordered = {name: parts[name] for name in PARTS if name in parts}
     write_json(folder / JSON_NAME, {"parts": ordered})
     write_text(folder / PAGE_NAME, report_page(ordered))
+    return ordered
 
 
 def read_study(entry: Mapping[str, Any]) -> Influence:

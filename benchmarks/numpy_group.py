@@ -374,6 +374,7 @@ class NumpyGroups:
             self._occupy(rows, free[launched].argmax(axis=1), kind, zone, spot)
             self.out["launches"][rows] += 1
             rows = rows[self.active[rows] < self.desired[rows]]
+        self._boot()
 
     def _pick(self, rows: Ints, spot: Bools) -> tuple[Ints, Ints]:
         """Return type (-1 where all pools refuse) and zone of one launch in each fleet."""
@@ -411,20 +412,20 @@ class NumpyGroups:
         return prices[self.tape_market[rows], hour, pool].astype(np.float64)
 
     def _occupy(self, rows: Ints, slots: Ints, kind: Ints, zone: Ints, spot: Bools) -> None:
-        physics, seed, serial = self.physics, self.seed[rows], self.serial[rows]
+        at = (rows, slots)
+        self.launch_s[at], self.off_s[at] = self.tick[rows] * TICK_S, FOREVER
+        self.slot_serial[at], self.backlog_requests[at] = self.serial[rows], 0.0
+        self.type[at], self.zone[at], self.state[at] = kind, zone, WANTED
+        self.market[at] = np.where(spot, SPOT, ON_DEMAND)
+        self.serial[rows] += 1
+        self._count(rows, slots, np.ones(len(rows), np.int64))
+
+    def _boot(self) -> None:
+        """Draw when the instances launched in this minute are billed and serve."""
+        at = np.nonzero((self.state == WANTED) & (self.launch_s == self.tick[:, None] * TICK_S))
+        physics, seed, serial = self.physics, self.seed[at[0]], self.slot_serial[at]
         boot_s = physics["boot_median_s"] * np.exp(physics["boot_sigma"] * standard_normal(seed, BOOT, serial))
         app_s = physics["app_median_s"] * np.exp(physics["app_sigma"] * standard_normal(seed, APP, serial))
         ready_s = np.ceil(boot_s + app_s + physics["register_s"] * uniform(seed, REGISTER, serial))
-        at = (rows, slots)
-        self.launch_s[at], self.off_s[at] = self.tick[rows] * TICK_S, FOREVER
-        self.slot_serial[at], self.backlog_requests[at] = serial, 0.0
         self.billing_delay_s[at] = (physics["unbilled_boot_share"] * boot_s).astype(np.int64)
         self.ready_delay_s[at] = np.minimum(ready_s, 65535).astype(np.int64)
-        self.type[at], self.zone[at], self.market[at], self.state[at] = (
-            kind,
-            zone,
-            np.where(spot, SPOT, ON_DEMAND),
-            WANTED,
-        )
-        self.serial[rows] += 1
-        self._count(rows, slots, np.ones(len(rows), np.int64))

@@ -52,7 +52,7 @@ def validate(
             with progress_bar(name, 100) as show:
                 report[name] = run_part(name, Request(folder, quick, seed, show), out)
                 show(100)
-            save_report(report, out)
+            report = save_report(report, out)
             skipped = report[name]["skipped"]
             if skipped:
                 typer.echo(f"{name}: not run, {skipped}")

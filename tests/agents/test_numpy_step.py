@@ -10,7 +10,7 @@ import pytest
 from envs.settings import EnvSettings
 from envs.worlds import make_bank
 from simulators.bank import Bank
-from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, OUTCOME
+from simulators.records import AMPLE, DRY, EVENT_REBALANCE, EVENT_RECLAIM, OUTCOME, TIGHT
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 COUNTS = [name for name in OUTCOME.names or () if OUTCOME[name].kind == "i"]
@@ -24,7 +24,7 @@ def numpy_step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def with_many_reclaims(bank: Bank) -> Bank:
-    """The same worlds, in which one pool in a hundred takes a tenth of its instances in any minute, told or untold."""
+    """The same worlds, where in any minute a pool in a hundred takes a tenth of its instances and half have no room."""
     rng = np.random.default_rng(5)
     struck = rng.random(bank.reclaim.shape) < 0.01
     told = struck & (rng.random(struck.shape) < 0.5)
@@ -32,7 +32,8 @@ def with_many_reclaims(bank: Bank) -> Bank:
     lead = np.zeros_like(bank.rebalance_lead)
     lead[:, :-3] = np.where(told[:, 3:], 3, 0)
     events = EVENT_RECLAIM * reclaim.any(axis=2) + EVENT_REBALANCE * lead.any(axis=2)
-    return bank._replace(reclaim=reclaim, rebalance_lead=lead, events=events.astype(np.uint8))
+    states = rng.choice([AMPLE, TIGHT, DRY], bank.pool_state.shape, p=[0.3, 0.2, 0.5]).astype(np.uint8)
+    return bank._replace(reclaim=reclaim, rebalance_lead=lead, events=events.astype(np.uint8), pool_state=states)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from facts import fact
 
 from simulators.catalogue import Catalogue
 from simulators.charges import LOAD_BALANCER_USD_PER_HOUR, instance_charge
@@ -97,6 +98,7 @@ def num_hours(ledger: pd.DataFrame) -> int:
     return int(span / pd.Timedelta(hours=1)) + 1
 
 
+@fact("CR-01")
 def test_effective_cost_is_there_and_nothing_on_a_purchase(bill: pd.DataFrame) -> None:
     assert bill.EffectiveCost.notna().all()
     purchases = bill[bill.ChargeCategory == "Purchase"]
@@ -105,6 +107,7 @@ def test_effective_cost_is_there_and_nothing_on_a_purchase(bill: pd.DataFrame) -
     assert (purchases.BilledCost > 0.0).all()
 
 
+@fact("CR-01")
 def test_effective_cost_of_usage_is_billed_cost_of_purchase(bill: pd.DataFrame) -> None:
     for item in COMMITMENTS:
         rows = bill[bill.CommitmentDiscountId == item.id]
@@ -113,6 +116,7 @@ def test_effective_cost_of_usage_is_billed_cost_of_purchase(bill: pd.DataFrame) 
         assert (usage.BilledCost == 0.0).all()
 
 
+@fact("CR-01")
 def test_usage_of_a_commitment_is_used_and_unused(bill: pd.DataFrame, ledger: pd.DataFrame) -> None:
     for item in COMMITMENTS:
         rows = bill[bill.CommitmentDiscountId == item.id]

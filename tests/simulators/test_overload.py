@@ -135,7 +135,7 @@ def test_a_target_short_of_memory_or_network_serves_less(player: type[OneFleet])
     busy = {}
     limits: dict[str, dict[str, float]] = {
         "cpu": {},
-        "network": {"kb_per_request": 4875.0},
+        "network": {"kb_per_request": ONE_TYPE.types[0].network_gbps * 1e6 / 8 / 20.0},
         "memory": {"base_memory_mib": 8186.0},
     }
     for name, changes in limits.items():
