@@ -70,20 +70,20 @@ class Finding:
 
 
 def _latency(request: Request) -> Finding:
-    from simulators.validation import response_times
-
     if request.quick:
         return _left_out()
+    from simulators.validation import response_times
+
     table = response_times.table()
     return Finding(response_times.checks(), table, response_times.figure(table))
 
 
 def _spot(request: Request) -> Finding:
+    if request.quick:
+        return _left_out()
     from simulators.validation import spot
     from simulators.validation.recorded_spells import GROUPS
 
-    if request.quick:
-        return _left_out()
     checks = spot.checks(request.data)
     if not all((request.data / "spot" / group.file).exists() for group in GROUPS.values()):
         return Finding(checks)
@@ -98,11 +98,11 @@ def _relief(request: Request) -> Finding:
 
 
 def _realism(request: Request) -> Finding:
+    if request.quick:
+        return _left_out()
     from simulators.validation import realism
     from telemetry.splits import load_splits
 
-    if request.quick:
-        return _left_out()
     demand = request.data / "demand"
     missing = [name for name in load_splits().divided.traces if not (demand / f"{name}.parquet").exists()]
     if missing:
@@ -176,8 +176,7 @@ def _check_entry(check: Check) -> dict[str, Any]:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = [" ".join(map(str, key)).strip() if table.columns.nlevels > 1 else str(key) for key in table.columns]
-    return [_plain(dict(zip(columns, row, strict=True))) for row in table.itertuples(index=False)]
+    return [_plain(row) for row in table.to_dict("records")]
 
 
 def _plain(value: Any) -> Any:

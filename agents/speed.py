@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium
@@ -13,12 +14,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from agents.ppo import PPOSettings, make_model
+from envs.action import decode
 from envs.core import InfrastructureEnv
 from envs.observation import schema_hash
 from envs.sb3 import InfrastructureVecEnv
 from envs.settings import EnvSettings
 from envs.vector import InfrastructureVectorEnv
 from envs.worlds import make_bank
+from simulators.autoscaling import is_absolute
+from simulators.records import TICK_S
 
 _COUNTED = ("launches", "interruptions", "type_changes", "retried_requests", "launch_failures", "bad_minutes")
 
@@ -49,7 +53,7 @@ def action_mix(settings: EnvSettings, envs: int, steps: int) -> NDArray[np.int64
 def vector_speed(settings: EnvSettings, envs: int, steps: int) -> dict[str, Any]:
     """Step the native vector environment on one thread; observations and rewards included.
 
-    The same seed and actions are played four times: once to warm up and count what happens, three times on the clock;
+    The same seed and actions are played six times: once to warm up and count what happens, five times on the clock;
     the median counts.
     """
     env = InfrastructureVectorEnv(envs, settings, stagger=True)
@@ -60,13 +64,7 @@ def vector_speed(settings: EnvSettings, envs: int, steps: int) -> dict[str, Any]
         env.step(actions[step])
         for name in _COUNTED:
             events[name] += float(env.episodes.fleets.outcomes[name].sum())
-    speeds = []
-    for _ in range(3):
-        env.reset(seed=0)
-        began = time.perf_counter()
-        for step in range(steps):
-            env.step(actions[step])
-        speeds.append(envs * steps / (time.perf_counter() - began))
+    speeds = [envs * steps / _seconds(env, actions) for _ in range(5)]
     return {
         "env_steps_per_second_per_core": float(np.median(speeds)),
         "env_steps_per_second_runs": speeds,
@@ -77,6 +75,117 @@ def vector_speed(settings: EnvSettings, envs: int, steps: int) -> dict[str, Any]
         "bytes_per_fleet": int(env.episodes.fleets.state.dtype.itemsize),
         "config_hash": schema_hash(settings.task),
     }
+
+
+def _seconds(env: InfrastructureVectorEnv, actions: NDArray[np.int64]) -> float:
+    env.reset(seed=0)
+    began = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return time.perf_counter() - began
+
+
+def two_core_speed(settings: EnvSettings, envs: int, steps: int) -> dict[str, float]:
+    """Step two vector environments in two threads at once, and one of them alone; return speeds and their ratio.
+
+    Three times in turn; the median counts. The kernel holds no interpreter lock.
+    """
+    pair = [InfrastructureVectorEnv(envs, settings, stagger=True) for _ in range(2)]
+    actions = action_mix(settings, envs, steps)
+    alone, together = [], []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(3):
+            alone.append(envs * steps / _seconds(pair[0], actions))
+            began = time.perf_counter()
+            list(pool.map(lambda env: _seconds(env, actions), pair))
+            together.append(2 * envs * steps / (time.perf_counter() - began))
+    one, two = float(np.median(alone)), float(np.median(together))
+    return {"env_steps_per_second": two, "one_thread_env_steps_per_second": one, "speed_up": two / one}
+
+
+def time_by_part(settings: EnvSettings, envs: int, steps: int, passes: int = 5) -> dict[str, float]:
+    """Return the nanoseconds one decision of one fleet takes, by part; the action mix of ``vector_speed``.
+
+    Every decision counts with the fastest of its passes. ``ticks`` is what the kernel takes beyond a step of no ticks,
+    which applies the decision and reads the telemetry (``telemetry``); ``glue`` is what is left of the environment's
+    step: checks, reward terms, infos and the starts of episodes.
+    """
+    env = InfrastructureVectorEnv(envs, settings, stagger=True)
+    actions = action_mix(settings, envs, steps)
+    timed = [np.concatenate([_part_seconds(env, actions), _telemetry_seconds(env, actions)]) for _ in range(passes)]
+    whole, decoding, kernel, observation, telemetry = np.min(timed, axis=0).mean(axis=1) / envs * 1e9
+    parts = {
+        "decode": decoding,
+        "ticks": kernel - telemetry,
+        "telemetry": telemetry,
+        "observation": observation,
+        "glue": whole - decoding - kernel - observation,
+        "step": whole,
+    }
+    return {name: float(value) for name, value in parts.items()}
+
+
+def _part_seconds(env: InfrastructureVectorEnv, actions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return [4, steps] the seconds of a whole step and, played again, of decoding, kernel and observation."""
+    episodes, fleets, task = env.episodes, env.episodes.fleets, env.settings.task
+    marks = np.zeros((4, len(actions)))
+    whole = np.zeros(len(actions))
+    env.reset(seed=0)
+    for step, action in enumerate(actions):
+        began = time.perf_counter()
+        env.step(action)
+        whole[step] = time.perf_counter() - began
+    env.reset(seed=0)
+    for step, action in enumerate(actions):
+        marks[0, step] = time.perf_counter()
+        decode(action, fleets.readings, fleets.decisions, task)
+        marks[1, step] = time.perf_counter()
+        fleets.step(task.decision_minutes)
+        marks[2, step] = time.perf_counter()
+        last = episodes.observe()
+        marks[3, step] = time.perf_counter()
+        episodes.begin_ended(last)
+    return np.concatenate([whole[None], np.diff(marks, axis=0)])
+
+
+def _telemetry_seconds(env: InfrastructureVectorEnv, actions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return [1, steps] the seconds of a step of no ticks; it is undone before the decision is played."""
+    episodes, fleets, task = env.episodes, env.episodes.fleets, env.settings.task
+    seconds = np.zeros((1, len(actions)))
+    env.reset(seed=0)
+    for step, action in enumerate(actions):
+        decode(action, fleets.readings, fleets.decisions, task)
+        state, readings = fleets.state.copy(), fleets.readings.copy()
+        began = time.perf_counter()
+        fleets.step(0)
+        seconds[0, step] = time.perf_counter() - began
+        fleets.state[:], fleets.readings[:] = state, readings
+        fleets.step(task.decision_minutes)
+        episodes.begin(np.flatnonzero(episodes.truncated))
+    return seconds
+
+
+def settled_share(settings: EnvSettings, envs: int, steps: int) -> float:
+    """Return the share of simulated minutes in which no instance changes, so that none is looked at; 0..1.
+
+    The action mix is played minute by minute.
+    """
+    env = InfrastructureVectorEnv(envs, settings, stagger=True)
+    fleets, settled, minutes = env.episodes.fleets, 0, settings.task.decision_minutes
+    absolute = np.array([is_absolute(kind) for kind in fleets.menu["kind"]])
+    env.reset(seed=0)
+    for action in action_mix(settings, envs, steps):
+        decode(action, fleets.readings, fleets.decisions, settings.task)
+        for _ in range(minutes):
+            before = {name: fleets.state[name].copy() for name in ("serial", "state", "off_s")}
+            still = fleets.state["settled_until_s"] >= (fleets.state["tick"] + 1) * TICK_S
+            fleets.step(1)
+            for name, column in before.items():
+                still &= (fleets.state[name] == column).reshape(envs, -1).all(axis=1)
+            settled += int(still.sum())
+            fleets.decisions["scale"] *= absolute[fleets.decisions["policy"]]
+        env.episodes.begin(np.flatnonzero(env.episodes.truncated))
+    return settled / (envs * steps * minutes)
 
 
 def single_speed(settings: EnvSettings, steps: int) -> float:

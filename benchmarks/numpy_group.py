@@ -40,6 +40,7 @@ Bools = NDArray[np.bool_]
 
 FREE = 5
 _BIG = 2**62
+_SHORT_INTEGERS = (np.int32, np.int16, np.uint8)
 _SLOT_FIELDS = (
     *("launch_s", "off_s", "slot_serial", "backlog_requests", "billing_delay_s", "ready_delay_s"),
     *("type", "zone", "market", "state"),
@@ -48,6 +49,7 @@ _COUNTERS = (
     *("seed", "tick", "serial", "desired", "spec", "policy", "offset", "below_ticks", "below_want", "refreshing"),
     *("refresh_total", "ticks_since_bad", "spot_fraction", "lost_requests", "retry_rps", "bad_recent"),
     *("cpu_utilization", "requests_per_target", "late_fraction", "error_fraction", "last_launch_failure"),
+    *("cpu_targets", "request_targets"),
     "last_interruption",
 )
 
@@ -106,7 +108,7 @@ class NumpyGroups:
         self.end_tick = fleets["end_tick"].astype(np.int64)
         for name in _COUNTERS:
             column = fleets[name]
-            setattr(self, name, column.copy() if column.dtype.kind != "i" else column.astype(np.int64))
+            setattr(self, name, column.astype(np.int64) if column.dtype in _SHORT_INTEGERS else column.copy())
         self.lost_requests = self.lost_requests.astype(np.float64)
         self.high_alarm = fleets["high_alarm"][:, 0].astype(np.int64)
         self.low_alarm = fleets["low_alarm"][:, 0].astype(np.int64)
@@ -210,16 +212,16 @@ class NumpyGroups:
         want = self.desired.copy()
         policy = self.menu[self.policy]
         ring = (self.tick - 1 - self.physics["metric_delay_ticks"]) % METRIC_RING
-        for kind, metrics in (
-            (POLICY_TARGET_CPU, self.cpu_utilization),
-            (POLICY_TARGET_REQUESTS, self.requests_per_target),
+        for kind, metrics, targets in (
+            (POLICY_TARGET_CPU, self.cpu_utilization, self.cpu_targets),
+            (POLICY_TARGET_REQUESTS, self.requests_per_target, self.request_targets),
         ):
             rows = np.flatnonzero(policy["kind"] == kind)
             target = policy["target_utilization"][rows]
             if kind == POLICY_TARGET_REQUESTS:
                 per_minute = policy["target_requests_per_minute"][rows]
                 target = np.where(np.isnan(per_minute), target * self.dependable_rps[rows] * 60.0, per_minute)
-            want[rows] = self._track(rows, policy[rows], metrics[rows, ring[rows]], target)
+            want[rows] = self._track(rows, policy[rows], metrics[rows, ring[rows]], target, targets[rows, ring[rows]])
         rows = np.flatnonzero(policy["kind"] == POLICY_STATIC)
         demand = policy["mean_demand_ratio"][rows] * self.tape["mean_demand_rps"][rows]
         want[rows] = self._instances(rows, policy[rows], demand)
@@ -229,18 +231,19 @@ class NumpyGroups:
             want[rows] = self._hold(rows, policy[rows], need)
         return want
 
-    def _track(self, rows: Ints, policy: NDArray[np.void], metric: Floats, target: Floats) -> Ints:
+    def _track(self, rows: Ints, policy: NDArray[np.void], metric: Floats, target: Floats, counts: Ints) -> Ints:
         known, desired = ~np.isnan(metric), self.desired[rows]
         high = np.where(metric > target, self.high_alarm[rows] + 1, 0)
         low = np.where(metric < policy["low_ratio"] * target, self.low_alarm[rows] + 1, 0)
         self.high_alarm[rows] = np.where(known, high, self.high_alarm[rows])
         self.low_alarm[rows] = np.where(known, low, self.low_alarm[rows])
         metric = np.where(known, metric, 0.0)
-        out = np.maximum(desired, np.ceil(self.warm[rows] * metric / target - 1e-9).astype(np.int64))
-        fewer = desired - np.floor(desired - desired * metric / target + 1e-9).astype(np.int64)
-        fits = (desired > 1) & (metric * desired / np.maximum(desired - 1, 1) <= target)
+        out = np.maximum(desired, np.ceil(counts * metric / target - 1e-9).astype(np.int64))
+        fewer = counts - np.floor(counts - counts * metric / target + 1e-9).astype(np.int64)
+        fits = (counts > 1) & (metric * counts / np.maximum(counts - 1, 1) <= target)
+        fewer = np.minimum(desired, np.where(fits, fewer, counts))
         calm = (low >= policy["in_points"]) & (self.warm[rows] == self.active[rows])
-        want = np.where(high >= policy["out_points"], out, np.where(calm & fits, fewer, desired))
+        want = np.where(high >= policy["out_points"], out, np.where(calm, fewer, desired))
         return np.where(known, want, desired)
 
     def _instances(self, rows: Ints, policy: NDArray[np.void], demand_rps: Floats) -> Ints:

@@ -103,6 +103,8 @@ class NumpyFleets(NumpyGroups):
         self.out["in_service_vcpu_s"] += (serving_s * self.vcpu).sum(axis=1)
         self.out["busy_vcpu_s"] += busy_vcpu_s
         each, ring = np.arange(count), self.tick % METRIC_RING
+        self.cpu_targets[each, ring] = warm_targets.sum(axis=1)
+        self.request_targets[each, ring] = (total_s / TICK_S + 0.5).astype(np.int64)
         self.cpu_utilization[each, ring] = _quotient(cpu_sum, warm_targets.sum(axis=1))
         self.requests_per_target[each, ring] = _quotient(arrival_rps * TICK_S, total_s / TICK_S)
         first_share = np.where(arrival_rps > 0, demand_rps / np.where(arrival_rps > 0, arrival_rps, 1.0), 1.0)

@@ -20,7 +20,7 @@ from gymnasium.spaces import MultiDiscrete
 from numpy.typing import NDArray
 
 from envs.settings import TaskSettings
-from telemetry.compiled import Record, compiled
+from telemetry.compiled import Record, compiled, compiled_in_place
 
 MAX_SCALE: Final = 19
 KEEP: Final = 0
@@ -43,7 +43,7 @@ def integers(action: object) -> NDArray[np.int64]:
     return array.astype(np.int64, copy=False)
 
 
-@compiled
+@compiled_in_place
 def unit_price(reading: Record, spec: int, spot_fraction: float) -> float:
     """Return what a candidate costs per request per second at a spot share, USD per hour."""
     spot = reading.candidate_spot_usd_per_hour[spec]
@@ -51,7 +51,7 @@ def unit_price(reading: Record, spec: int, spot_fraction: float) -> float:
     return float((spot_fraction * spot + (1.0 - spot_fraction) * on_demand) / reading.candidate_capacity_rps[spec])
 
 
-@compiled
+@compiled_in_place
 def price_ranks(
     reading: Record,
     spot_fraction: float,

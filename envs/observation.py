@@ -20,7 +20,7 @@ from envs.settings import TaskSettings, menu_names
 from simulators.catalogue import REFERENCE_TYPE
 from simulators.physics import service_s
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS
-from telemetry.compiled import Record, compiled
+from telemetry.compiled import Record, compiled, compiled_in_place
 
 OBSERVATION_VERSION: Final = 2
 BOUND: Final = 5.0
@@ -121,18 +121,18 @@ def reference_unit_price(task: TaskSettings) -> float:
     return float(item.price_usd_per_hour / (item.vcpu / seconds))
 
 
-@compiled
+@compiled_in_place
 def _relative(value: float, mean: float) -> float:
     return 0.5 * math.log2(value / mean + 0.05)
 
 
-@compiled
+@compiled_in_place
 def _recency(minutes: float) -> float:
     """Return exp(-minutes / 60), and 0 for a day or more."""
     return math.exp(-minutes / 60.0) if minutes < 1440.0 else 0.0
 
 
-@compiled
+@compiled_in_place
 def _encode(
     reading: Record,
     out: NDArray[np.float32],
@@ -185,6 +185,7 @@ def _encode(
     at += needs.shape[0]
     if by_price:
         price_ranks(reading, reading.spot_fraction, candidates, hysteresis, prices, ranks)
+    own_rps, policy = reading.candidate_capacity_rps[spec], int(reading.policy)
     for candidate in range(candidates):
         place = at + _CANDIDATE_PARTS * (ranks[candidate] if by_price else candidate)
         out[place] = unit_price(reading, candidate, 0.0) / reference_price
@@ -192,10 +193,10 @@ def _encode(
         out[place + 2] = _recency(reading.minutes_since_launch_failure[candidate])
         out[place + 3] = _recency(reading.minutes_since_interruption[candidate])
         out[place + 4] = 1.0 if candidate == spec else 0.0
-        out[place + 5] = reading.candidate_capacity_rps[candidate] / reading.candidate_capacity_rps[spec] - 1.0
+        out[place + 5] = reading.candidate_capacity_rps[candidate] / own_rps - 1.0
     at += _CANDIDATE_PARTS * candidates
-    for policy in range(policies):
-        out[at + policy] = 1.0 if policy == int(reading.policy) else 0.0
+    for entry in range(policies):
+        out[at + entry] = 1.0 if entry == policy else 0.0
     for index in range(out.shape[0]):
         above = _LOWEST if out[index] < _LOWEST else out[index]
         out[index] = _HIGHEST if above > _HIGHEST else above

@@ -1,13 +1,18 @@
 """Measure speed: environment, PPO, their ceilings and rivals, in one run."""
 
+import importlib
 import platform
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from envs.settings import EnvSettings
 from scripts.command import clear_errors, progress_bar
+
+NUMPY_STEP = Path(__file__).resolve().parent.parent / "benchmarks" / "numpy_step.py"
 
 
 def benchmark(
@@ -21,24 +26,32 @@ def benchmark(
 
         from agents import speed
         from agents.ppo import PPOSettings
-        from envs.settings import EnvSettings
         from telemetry.provenance import git_commit, versions, write_json
 
         torch.set_num_threads(1)
         settings = EnvSettings()
-        with progress_bar("measuring", 5) as show:
+        with progress_bar("measuring", 6) as show:
             figures = speed.vector_speed(settings, envs, steps)
+            figures["nanoseconds_per_step"] = speed.time_by_part(settings, envs, steps)
+            figures["settled_share_of_ticks"] = speed.settled_share(settings, envs, steps)
             show(1)
-            figures["single_env_steps_per_second"] = speed.single_speed(settings, 20_000)
+            figures["two_cores"] = speed.two_core_speed(settings, envs, steps)
             show(2)
-            figures |= speed.ppo_speed(settings, PPOSettings(), rollouts=6)
+            figures["single_env_steps_per_second"] = speed.single_speed(settings, 20_000)
             show(3)
-            figures["rivals"] = {"sync_vector_env_cartpole_steps_per_second": speed.cartpole_speed(64, 500)}
+            figures |= speed.ppo_speed(settings, PPOSettings(), rollouts=6)
             show(4)
+            cartpole = speed.cartpole_speed(64, 500)
+            figures["rivals"] = {
+                "sync_vector_env_cartpole_steps_per_second": cartpole,
+                "ours_over_cartpole": figures["env_steps_per_second_per_core"] / cartpole,
+                "numpy_step": numpy_step(settings, envs),
+            }
+            show(5)
             figures["rivals"]["sb3_default_dummy_vec_env_8_ppo_steps_per_second"] = speed.default_ppo_speed(
                 settings, 8192
             )
-            show(5)
+            show(6)
         figures["machine"] = {
             "processor": _processor(),
             "python": platform.python_version(),
@@ -46,10 +59,25 @@ def benchmark(
         }
         figures["versions"], figures["git_commit"] = versions(), git_commit()
         write_json(out, figures)
-        for name, value in figures.items():
-            if isinstance(value, float):
-                typer.echo(f"{name}: {value:,.2f}")
+        _print(figures)
         typer.echo(f"{out}: written")
+
+
+def numpy_step(settings: EnvSettings, envs: int) -> dict[str, float] | None:
+    """Time the plain NumPy version of the kernel's step where a checkout has it (benchmarks/), else None."""
+    if not NUMPY_STEP.exists():
+        return None
+    sys.path.insert(0, str(NUMPY_STEP.parent))
+    times: dict[str, float] = importlib.import_module("numpy_step").step_nanoseconds(settings, envs, 100)
+    return times
+
+
+def _print(figures: dict[str, Any], prefix: str = "") -> None:
+    for name, value in figures.items():
+        if isinstance(value, float):
+            typer.echo(f"{prefix}{name}: {value:,.2f}")
+        elif isinstance(value, dict) and name not in ("machine", "versions"):
+            _print(value, f"{prefix}{name}.")
 
 
 def _processor() -> str:

@@ -3,9 +3,9 @@
 Policies see what an account shows: metrics of the last visible minute, the census of the group, the forecast of the
 current row. Those that state an absolute want (static, scheduled, forecast) take the decision's scale part as an
 offset; the others are incremental. Sources: EC2 Auto Scaling user guide (target tracking, step and simple scaling,
-scheduled and predictive scaling, default instance warm-up); alarm counts 3 of 3 and 15 of 15 and the low ratios 0.70 (CPU) and 0.90
-(request count) are the ones seen in public captures of the managed alarms, and stay fields of the policy. The algorithm
-of AWS's predictive scaling is not published: ours is predictive-like (``forecasting.hourly``).
+scheduled and predictive scaling, default instance warm-up); alarm counts 3 of 3 and 15 of 15 and the low ratios 0.70
+(CPU) and 0.90 (request count) are the ones seen in public captures of the managed alarms, and stay fields of the
+policy. The algorithm of AWS's predictive scaling is not published: ours is predictive-like (``forecasting.hourly``).
 """
 
 import math
@@ -104,22 +104,22 @@ def _watch(fleet: Record, policy: Record, place: int, metric: float, high: float
 
 
 @compiled_in_place
-def _track(fleet: Record, policy: Record, place: int, metric: float, target: float) -> int:
+def _track(fleet: Record, policy: Record, place: int, metric: float, target: float, count: int) -> int:
     """Return what target tracking wants.
 
-    A missing metric counts toward neither alarm and resets nothing; capacity is computed from the warm instances,
-    and any that is still warming blocks scale-in.
+    A missing metric counts toward neither alarm and resets nothing; capacity is computed from the ``count`` instances
+    that the metric was taken over, and any that is still warming blocks scale-in.
     """
     if math.isnan(metric):
         return int(fleet.desired)
     above, below = np.nextafter(target, np.inf), np.nextafter(policy.low_ratio * target, -np.inf)
     out, low = _watch(fleet, policy, place, metric, above, below)
     if out:
-        return max(int(fleet.desired), target_tracking_out(int(fleet.warm), metric, target))
+        return max(int(fleet.desired), target_tracking_out(count, metric, target))
     if policy.disable_scale_in:
         return NO_OPINION
     if low and fleet.warm == fleet.active:
-        return target_tracking_in(int(fleet.desired), metric, target)
+        return min(int(fleet.desired), target_tracking_in(count, metric, target))
     return int(fleet.desired)
 
 
@@ -215,12 +215,12 @@ def _opinion(
     cpu = fleet.cpu_utilization[ring] if delivered else np.nan
     requests = fleet.requests_per_target[ring] if delivered else np.nan
     if policy.kind == POLICY_TARGET_CPU:
-        return _track(fleet, policy, place, cpu, policy.target_utilization)
+        return _track(fleet, policy, place, cpu, policy.target_utilization, signed(fleet.cpu_targets[ring]))
     if policy.kind == POLICY_TARGET_REQUESTS:
         target = policy.target_requests_per_minute
         if math.isnan(target):
             target = policy.target_utilization * fleet.dependable_rps * 60.0
-        return _track(fleet, policy, place, requests, target)
+        return _track(fleet, policy, place, requests, target, signed(fleet.request_targets[ring]))
     if policy.kind == POLICY_STEP:
         return _step(fleet, policy, place, requests if policy.by_requests else cpu, tick)
     if policy.kind == POLICY_SCHEDULED:

@@ -83,6 +83,7 @@ def reset(fleet: Record, bank: Bank, world_index: int, tick: int, end_tick: int,
         busy = demand_rps * physics.service_s[kind] / (count * physics.vcpu[kind])
         fleet.cpu_utilization[ring] = min(1.0, busy)
         fleet.requests_per_target[ring] = demand_rps * TICK_S / count
+        fleet.cpu_targets[ring], fleet.request_targets[ring] = count, count
         fleet.late_fraction[ring] = 0.0
         fleet.error_fraction[ring] = 0.0
     for slot in range(count):

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from simulators.queueing import service_log_tail
 from telemetry.compiled import compiled
@@ -19,11 +20,13 @@ ROUND_ROBIN = 0
 LEAST_OUTSTANDING_REQUESTS = 1
 
 _MIN_EXCEEDANCES = 1_000
+_SLOPE_POINTS = 4
+_RARE = 0.005
 _FIRST_HEAP_SIZE = 4096
 
 
 def draw_requests(
-    requests: int, cv2: float, seed: int, *, gap_phases: int = 1
+    requests: int, cv2: float, seed: int | tuple[int, ...], *, gap_phases: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw the gaps before requests and the work in them, both of mean 1.
 
@@ -33,7 +36,7 @@ def draw_requests(
     Args:
         requests: Number of requests, > 0.
         cv2: Squared coefficient of variation of the work, >= 1; exponential at 1, else lognormal.
-        seed: Seed, >= 0.
+        seed: Seed, >= 0, or several that together make one.
         gap_phases: Exponential phases per gap: 1 for Poisson arrivals, n for one target out of n in turn.
 
     Returns:
@@ -234,9 +237,9 @@ def log_tail_from_counts(
     """Turn counted exceedances into the log of P(response > x), continuing where counts are too few.
 
     A point with fewer than 1000 exceedances (they come in clusters, one per busy period) continues the line
-    through the last two points that have more: log-linear in x for exponential work, log-linear in log x
-    (heavier) for lognormal work. The result is never below the tail of the work itself, because a response
-    holds at least its own work.
+    through the last point that has more and the fourth before it: log-linear in x for exponential work,
+    log-linear in log x (heavier) for lognormal work. The result is never below the tail of the work itself,
+    because a response holds at least its own work.
 
     Args:
         exceedances: [X] number of responses above each grid point, non-increasing.
@@ -255,7 +258,28 @@ def log_tail_from_counts(
         raise ValueError(f"expected 2 grid points or more that {_MIN_EXCEEDANCES} of {requests} exceed, got {enough}")
     log_tail = np.log(np.maximum(exceedances, 1) / requests)
     axis = x_grid if cv2 == 1.0 else np.log(x_grid)
-    slope = (log_tail[enough - 1] - log_tail[enough - 2]) / (axis[enough - 1] - axis[enough - 2])
-    log_tail[enough:] = log_tail[enough - 1] + slope * (axis[enough:] - axis[enough - 1])
+    last, before = enough - 1, max(0, enough - 1 - _SLOPE_POINTS)
+    slope = (log_tail[last] - log_tail[before]) / (axis[last] - axis[before])
+    log_tail[enough:] = log_tail[last] + slope * (axis[enough:] - axis[last])
     bounded = np.maximum(log_tail, service_log_tail(x_grid, cv2))
     return np.minimum.accumulate(np.minimum(bounded, 0.0))
+
+
+def relative_half_width(exceedances: NDArray[np.int64], requests: int) -> float:
+    """Half-width of the 95 % interval of P(response > x), relative to it: the widest over all x exceeded often enough.
+
+    Blocks of a simulation are independent, so their scatter tells how far their mean may be off.
+
+    Args:
+        exceedances: [blocks, X] number of responses above each grid point in each block, blocks >= 2.
+        requests: Responses counted in each block, > 0.
+
+    Returns:
+        The widest over the x that at least 0.5 % of all responses exceed; 0 if none does.
+    """
+    tails = exceedances / requests
+    mean = tails.mean(axis=0)
+    error = tails.std(axis=0, ddof=1) / math.sqrt(len(tails))
+    often = mean >= _RARE
+    t_95 = float(stdtrit(len(tails) - 1, 0.975))
+    return float(np.max(t_95 * error[often] / mean[often], initial=0.0))

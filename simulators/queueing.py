@@ -121,6 +121,21 @@ def mmc_response_quantile(probability: float, arrival_rate: float, servers: int,
     return float(brentq(excess, 0.0, upper, xtol=1e-13 * upper))
 
 
+def fluid_backlog(backlog: float, arrival_rate: float, capacity: float, seconds: float) -> float:
+    """Backlog after some time of steady arrivals, requests flowing like a fluid: the picture used in overload.
+
+    Args:
+        backlog: Requests left over at the start, >= 0.
+        arrival_rate: Requests per second that come.
+        capacity: Requests per second that are worked off, > 0.
+        seconds: Duration, >= 0.
+
+    Returns:
+        Requests left over at the end, >= 0; over `capacity`, the wait of the next one in seconds.
+    """
+    return max(0.0, backlog + (arrival_rate - capacity) * seconds)
+
+
 def erlang_arrivals_response_tail(
     times: ArrayLike, arrival_rate: float, servers: int, phases: int, service_rate: float = 1.0
 ) -> NDArray[np.float64]:

@@ -68,16 +68,17 @@ FLEET: Final = np.dtype(
         ("tick", np.int32),
         ("end_tick", np.int32),
         ("serial", np.int32),
-        ("live", np.int32),
-        ("desired", np.int32),
+        ("live", np.int16),
+        ("desired", np.int16),
         ("spec", np.int16),
         ("policy", np.int16),
         ("offset", np.int16),
         ("below_ticks", np.int16),
         ("below_want", np.int16),
-        ("refreshing", np.int16),
+        ("refreshing", np.uint8),
+        ("refresh_stage", np.uint8),
+        ("commitment_hour", np.int16),
         ("refresh_total", np.int16),
-        ("refresh_stage", np.int16),
         ("refresh_hold_tick", np.int32),
         ("high_alarm", np.uint32, (MAX_POLICIES,)),
         ("low_alarm", np.uint32, (MAX_POLICIES,)),
@@ -85,7 +86,6 @@ FLEET: Final = np.dtype(
         ("bad_run", np.int32),
         ("longest_bad_run", np.int32),
         ("ticks_since_bad", np.int32),
-        ("commitment_hour", np.int32),
         ("commitment_left_usd", np.float32),
         ("lost_requests", np.float32),
         ("spot_fraction", np.float64),
@@ -115,6 +115,8 @@ FLEET: Final = np.dtype(
         ("warm_count", np.uint8, (MAX_TYPES,)),
         ("type_count", np.uint8, (MAX_TYPES,)),
         ("backlogged", np.uint8),
+        ("cpu_targets", np.uint8, (METRIC_RING,)),
+        ("request_targets", np.uint8, (METRIC_RING,)),
         ("launch_s", np.int32, (SLOTS,)),
         ("off_s", np.int32, (SLOTS,)),
         ("slot_serial", np.int32, (SLOTS,)),
@@ -133,10 +135,10 @@ FLEET: Final = np.dtype(
 
 ``launch_s + billing_delay_s`` is the second an instance starts to be billed, ``launch_s + ready_delay_s`` the second
 it takes requests, ``off_s`` the second it stops taking them (FOREVER while wanted). Rings are indexed by tick modulo
-METRIC_RING. ``high_alarm`` and ``low_alarm`` are what the alarms of up to three policies remember. From ``active`` to
-``type_count`` stand the sums over the slots: they hold until ``settled_until_s``, the next second at which any slot
-changes (``spot_usd_per_s`` until ``priced_until_s``, when an instance-hour begins), so a minute in which nothing
-changes does not look at the slots.
+METRIC_RING; ``cpu_targets`` and ``request_targets`` count the instances their metric was taken over. ``high_alarm`` and
+``low_alarm`` are what the alarms of up to three policies remember. From ``active`` to ``type_count`` stand the sums over
+the slots: they hold until ``settled_until_s``, the next second at which any slot changes (``spot_usd_per_s`` until
+``priced_until_s``, when an instance-hour begins), so a minute in which nothing changes does not look at the slots.
 """
 
 DECISION: Final = np.dtype(

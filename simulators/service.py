@@ -155,6 +155,8 @@ def serve(
         outcome.in_service_vcpu_s += scratch[SERVING_S, kind] * physics.vcpu[kind]
     outcome.busy_vcpu_s += busy_vcpu_s
     ring = tick % METRIC_RING
+    fleet.cpu_targets[ring] = int(warm)
+    fleet.request_targets[ring] = int(total_s / TICK_S + 0.5)
     fleet.cpu_utilization[ring] = cpu_sum / warm if warm > 0.0 else np.nan
     fleet.requests_per_target[ring] = arrival_rps * TICK_S / (total_s / TICK_S) if total_s > 0.0 else np.nan
     late_first = first_share * (late + rejected)

@@ -34,7 +34,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **parts: Finding) -
 
 
 def test_a_report_is_json_and_markdown_and_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = pd.DataFrame({("a", "b"): [1.5, np.nan], "c": ["x", "y"]})
+    table = pd.DataFrame({"a b": [1.5, np.nan], "c": ["x", "y"]})
     parts = entries(tmp_path, monkeypatch, relief=Finding([GOOD, BAD, OUT], table), spot=Finding(skipped="no traces"))
     save_report(parts, tmp_path)
     text = (tmp_path / "fidelity.json").read_text()

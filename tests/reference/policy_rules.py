@@ -124,8 +124,10 @@ def predicted_size(fleet: Fleet, world: World, policy: Any) -> int:
     hour = (fleet.tick + int(policy["buffer_ticks"])) // 60
     if hour >= len(world.hourly_forecast_rps) or math.isnan(world.hourly_forecast_rps[hour]):
         return 0
-    load = float(world.hourly_forecast_rps[hour])
-    return round_up(load / (float(policy["target_utilization"]) * dependable_rps(fleet, world)))
+    target_rps = float(policy["target_requests_per_minute"]) / 60
+    if math.isnan(target_rps):
+        target_rps = float(policy["target_utilization"]) * dependable_rps(fleet, world)
+    return round_up(float(world.hourly_forecast_rps[hour]) / target_rps)
 
 
 def forecast_at(world: World, row: int, lead: int, position: float) -> float:
@@ -183,14 +185,18 @@ def tracked_target(fleet: Fleet, world: World, policy: Any) -> float:
 
 def track_target(fleet: Fleet, world: World, policy: Any, place: int, metric: float) -> int | None:
     target, desired = tracked_target(fleet, world, policy), fleet.desired
+    minute = visible_minute(fleet, world) % METRIC_RING
+    by_cpu = policy["kind"] == POLICY_TARGET_CPU
+    counted = (fleet.cpu_targets if by_cpu else fleet.request_targets)[minute]
     low_threshold = float(policy["low_ratio"]) * target
     high_on, low_on = alarms(fleet, policy, place, metric > target, metric < low_threshold)
     if high_on:
-        return max(desired, round_up(len(warm(fleet, world)) * metric / target))
+        return max(desired, round_up(counted * metric / target))
     if policy["disable_scale_in"]:
         return None
-    if low_on and warming(fleet, world) == 0 and desired > 1 and metric * desired / (desired - 1) <= target:
-        return desired - round_down(desired - desired * metric / target)
+    if low_on and warming(fleet, world) == 0:
+        one_less_breaches = counted <= 1 or metric * counted / (counted - 1) > target
+        return min(desired, counted if one_less_breaches else counted - round_down(counted - counted * metric / target))
     return desired
 
 

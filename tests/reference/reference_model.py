@@ -142,6 +142,8 @@ class Fleet:
     retry_rps: list[float]
     cpu_utilization: list[float]
     requests_per_target: list[float]
+    cpu_targets: list[int]
+    request_targets: list[int]
     late_fraction: list[float]
     error_fraction: list[float]
     last_launch_failure: list[int]
@@ -174,7 +176,14 @@ COUNTERS = (
     "commitment_hour",
 )
 AMOUNTS = ("commitment_left_usd", "lost_requests", "spot_fraction", "bad_recent")
-COUNTER_LISTS = ("high_alarm", "low_alarm", "last_launch_failure", "last_interruption")
+COUNTER_LISTS = (
+    "high_alarm",
+    "low_alarm",
+    "cpu_targets",
+    "request_targets",
+    "last_launch_failure",
+    "last_interruption",
+)
 AMOUNT_LISTS = ("retry_rps", "cpu_utilization", "requests_per_target", "late_fraction", "error_fraction")
 INSTANCE_COUNTERS = ("launch_s", "off_s", "billing_delay_s", "ready_delay_s", "type", "zone", "market", "state")
 

@@ -106,6 +106,8 @@ def serve(fleet: Fleet, world: World, outcome: Outcome, *, detail: bool) -> dict
         outcome["in_service_vcpu_s"] += vcpu * served_s
         if old_enough(fleet, world, item):
             busy_shares.append(served.busy_share)
+    fleet.cpu_targets[ring] = len(busy_shares)
+    fleet.request_targets[ring] = math.floor(total_s / 60 + 0.5)
     fleet.cpu_utilization[ring] = sum(busy_shares) / len(busy_shares) if busy_shares else math.nan
     fleet.requests_per_target[ring] = arrivals * 60 / (total_s / 60) if seconds else math.nan
     answer(fleet, world, outcome, arrivals, rejected, slower, detail=detail)

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from facts import fact
 
 from simulators.latency import RESPONSE_GRID, quantile_from_tail
 from simulators.queue_simulation import (
@@ -9,6 +10,7 @@ from simulators.queue_simulation import (
     ROUND_ROBIN,
     draw_requests,
     log_tail_from_counts,
+    relative_half_width,
     simulate_fleet,
     simulate_target,
 )
@@ -46,8 +48,16 @@ def simulated_p99s(rho: float, cv2: float, requests: int = 2_000_000) -> tuple[f
     return tuple(quantile_from_tail(counts / (requests * len(SEEDS)), FINE_GRID, 0.99))
 
 
-def test_erlang_c_of_four_servers_at_80_percent() -> None:
+@fact("Q-01")
+def test_erlang_b_and_c_of_four_servers_at_80_percent_and_of_thousands() -> None:
     assert erlang_c(4, 3.2) == pytest.approx(0.5964, abs=5e-5)
+    blocked = erlang_b(4, 3.2)
+    assert erlang_c(4, 3.2) == pytest.approx(blocked / (1.0 - 0.8 * (1.0 - blocked)), rel=1e-12)
+    assert 0.0 < erlang_c(5000, 4900.0) < erlang_c(5000, 4990.0) < 1.0
+
+
+@fact("Q-02")
+def test_mean_of_four_servers_at_80_percent() -> None:
     assert mmc_mean_response(3.2, 4) == pytest.approx(1.746, abs=5e-4)
     assert mmc_mean_response(32.0, 4, service_rate=10.0) == pytest.approx(0.1746, abs=5e-5)
 
@@ -58,6 +68,20 @@ def test_erlang_b_is_the_truncated_poisson_probability() -> None:
     assert 0.0 < erlang_b(2000, 1990.0) < 0.1
 
 
+@fact("Q-03")
+def test_percentiles_of_four_servers_at_80_percent() -> None:
+    assert mmc_response_quantile(0.95, 3.2, 4) == pytest.approx(4.74, abs=0.005)
+    assert mmc_response_quantile(0.99, 3.2, 4) == pytest.approx(6.89, abs=0.005)
+    assert mmc_response_quantile(0.99, 32.0, 4, service_rate=10.0) == pytest.approx(0.689, abs=0.0005)
+    rates = (1.0, 0.8)  # of service, and at which waits decay
+    times = np.array([0.0, 1.0, 4.74, 6.89])
+    decays = [np.exp(-rate * times) for rate in rates]
+    waits = erlang_c(4, 3.2)
+    closed = (1.0 - waits) * decays[0] + waits * (rates[1] * decays[0] - rates[0] * decays[1]) / (rates[1] - rates[0])
+    np.testing.assert_allclose(mmc_response_tail(times, 3.2, 4), closed, rtol=1e-12)
+
+
+@fact("Q-04")
 def test_one_server_is_exponential() -> None:
     times = np.linspace(0.0, 40.0, 9)
     np.testing.assert_allclose(mmc_response_tail(times, 0.8, 1), np.exp(-0.2 * times), rtol=1e-9)
@@ -79,6 +103,7 @@ def test_tail_integrates_to_the_mean() -> None:
         assert np.trapezoid(tail, times) == pytest.approx(mmc_mean_response(0.8 * servers, servers), rel=1e-4)
 
 
+@fact("Q-10")
 @pytest.mark.parametrize(
     ("servers", "p99s"),
     [
@@ -91,6 +116,32 @@ def test_tail_integrates_to_the_mean() -> None:
 def test_p99_by_servers_and_utilization(servers: int, p99s: tuple[float, ...]) -> None:
     for rho, p99 in zip((0.5, 0.7, 0.8, 0.9), p99s, strict=True):
         assert mmc_response_quantile(0.99, rho * servers, servers) == pytest.approx(p99, abs=0.06)
+
+
+def allen_cunneen_wait(rho: float, servers: int, gaps_cv2: float, work_cv2: float) -> float:
+    """Mean wait of G/G/c in mean service times, with the waiting probability of Sakasegawa (1977)."""
+    waits = rho ** (math.sqrt(2.0 * (servers + 1)) - 1.0)
+    return (gaps_cv2 + work_cv2) / 2.0 * waits / (servers * (1.0 - rho))
+
+
+@pytest.mark.parametrize(
+    ("targets", "cv2", "tolerance"), [(1, 1.0, 0.05), (1, 4.0, 0.20), (8, 1.0, 0.35), (8, 4.0, 0.35)]
+)
+def test_simulated_mean_wait_is_near_the_approximation_of_allen_and_cunneen(
+    targets: int, cv2: float, tolerance: float
+) -> None:
+    assert allen_cunneen_wait(0.8, 4, 1.0, 1.0) == pytest.approx(0.771, abs=1e-3)
+    gaps, works = draw_requests(2_200_000, cv2, 31, gap_phases=targets)
+    _, mean = simulate_target(gaps, works, 4, 0.8, 200_000, RESPONSE_GRID)
+    assert allen_cunneen_wait(0.8, 4, 1.0 / targets, cv2) == pytest.approx(mean - 1.0, rel=tolerance)
+
+
+def test_scatter_of_blocks_is_that_of_independent_requests_when_they_are_independent() -> None:
+    rng = np.random.default_rng(41)
+    counts = np.stack([rng.binomial(100_000, [0.5, 0.02, 0.004]) for _ in range(400)])
+    expected = 1.966 * math.sqrt(0.98 / (0.02 * 400 * 100_000))
+    assert relative_half_width(counts, 100_000) == pytest.approx(expected, rel=0.1)
+    assert relative_half_width(counts[:, 2:], 100_000) == 0.0
 
 
 def test_lognormal_work_has_mean_one_and_the_stated_variability() -> None:
@@ -200,10 +251,11 @@ def test_sparse_tails_are_continued_downwards_and_never_below_the_work() -> None
         assert np.all(np.diff(log_tail) < 0.0)
         assert np.all(log_tail >= service_log_tail(RESPONSE_GRID, cv2))
     with pytest.raises(ValueError, match="got 0"):
-        log_tail_from_counts(np.zeros(24, dtype=np.int64), 100_000, 1.0, RESPONSE_GRID)
+        log_tail_from_counts(np.zeros(51, dtype=np.int64), 100_000, 1.0, RESPONSE_GRID)
 
 
 @pytest.mark.slow
+@fact("PM-07")
 @pytest.mark.parametrize(("rho", "cv2"), list(P99_OF_8_TARGETS_OF_2))
 def test_p99_of_eight_targets_by_routing(rho: float, cv2: float) -> None:
     assert simulated_p99s(rho, cv2) == pytest.approx(P99_OF_8_TARGETS_OF_2[rho, cv2], rel=0.10)

@@ -88,10 +88,6 @@ def test_the_fluid_backlog_grows_by_arrivals_less_capacity() -> None:
     assert minutes.utilization[22, 0] == pytest.approx(1.0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a metric older than a scale-in is applied to the smaller fleet, once for each minute of metric delay",
-)
 @pytest.mark.parametrize("name", [CPU, REQUESTS])
 def test_a_halving_is_answered_once(name: str) -> None:
     assert reactions(FLEETS)[name].smallest.min() >= INSTANCES

@@ -240,7 +240,7 @@ def test_a_warming_instance_blocks_scale_in_but_not_scale_out(player: type[OneFl
     for metric, expected in ((0.30, 10), (0.75, 12)):
         fleet = fleet_of(10, CPU, player)
         fleet.state["launch_s"][0] = -200
-        fleet.inject(cpu_utilization=metric, high_alarm=(2, 0, 0), low_alarm=(14, 0, 0))
+        fleet.inject(cpu_utilization=metric, cpu_targets=9, high_alarm=(2, 0, 0), low_alarm=(14, 0, 0))
         fleet.step(1)
         assert fleet.state["desired"] == expected
 
