@@ -94,7 +94,12 @@ def visible_metric(fleet: Fleet, world: World, policy: Any) -> float:
     if not world.delivered[minute]:
         return math.nan
     by_cpu = policy["kind"] == POLICY_TARGET_CPU or (policy["kind"] == POLICY_STEP and not policy["by_requests"])
-    return (fleet.cpu_utilization if by_cpu else fleet.requests_per_target)[minute % METRIC_RING]
+    return (fleet.cpu_utilization if by_cpu else fleet.requests_per_target)[ring_place(fleet, world)]
+
+
+def ring_place(fleet: Fleet, world: World) -> int:
+    """Where the newest delivered metrics lie; before the tape began they are those the episode started with."""
+    return (fleet.tick - 1 - int(world.physics["metric_delay_ticks"])) % METRIC_RING
 
 
 def dependable_rps(fleet: Fleet, world: World) -> float:
@@ -185,9 +190,8 @@ def tracked_target(fleet: Fleet, world: World, policy: Any) -> float:
 
 def track_target(fleet: Fleet, world: World, policy: Any, place: int, metric: float) -> int | None:
     target, desired = tracked_target(fleet, world, policy), fleet.desired
-    minute = visible_minute(fleet, world) % METRIC_RING
     by_cpu = policy["kind"] == POLICY_TARGET_CPU
-    counted = (fleet.cpu_targets if by_cpu else fleet.request_targets)[minute]
+    counted = (fleet.cpu_targets if by_cpu else fleet.request_targets)[ring_place(fleet, world)]
     low_threshold = float(policy["low_ratio"]) * target
     high_on, low_on = alarms(fleet, policy, place, metric > target, metric < low_threshold)
     if high_on:

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from reference.tiny_worlds import BOTH, CLOCKWORK, MANUAL, OneFleet, reclaim_all_at, tiny_bank
 
 from simulators.catalogue import Catalogue, LaunchSpecification
-from simulators.menu import ScalingPolicy
 from simulators.physics import Physics, Workload, WorldSettings
-from simulators.records import AMPLE, DRAINING, DRY, ON_DEMAND, RECLAIMED, SPOT, TIGHT, ZONES
+from simulators.records import AMPLE, DRAINING, DRY, METRIC_RING, ON_DEMAND, RECLAIMED, SPOT, TIGHT, ZONES
 
 QUIET = np.full(240, 1.0)
 SETTINGS = WorldSettings(physics=CLOCKWORK)
@@ -282,15 +281,13 @@ def test_an_instance_under_notice_is_not_warm(player: type[OneFleet]) -> None:
     share = reclaim_all_at(240, 20)
     warm_up = settings(capacity_rebalancing=False, instance_warmup_s=100)
     bank = tiny_bank(np.full(240, 24.0 * 4), settings=warm_up, reclaim=share)
-    tracking = ScalingPolicy(name="cpu", kind="target_tracking_cpu", target_utilization=0.5)
-    fleet = player(bank, MANUAL, tracking)
+    fleet = player(bank, MANUAL)
     fleet.step(21, scale=4, spot=1.0)
     noticed = int((fleet.slots("state") == RECLAIMED).sum())
     on_demand = 8 - noticed
     assert on_demand == int((fleet.slots("market") == ON_DEMAND).sum()) > 0
-    fleet.inject(cpu_utilization=0.9, policy=1, high_alarm=(2, 0, 0), low_alarm=(0, 0, 0), desired=1)
     fleet.step(1)
-    assert fleet.state["desired"] == max(1, int(np.ceil(on_demand * 0.9 / 0.5)))
+    assert fleet.state["cpu_targets"][21 % METRIC_RING] == on_demand
 
 
 @fact("LT-07")
