@@ -136,8 +136,8 @@ FLEET: Final = np.dtype(
 ``launch_s + billing_delay_s`` is the second an instance starts to be billed, ``launch_s + ready_delay_s`` the second
 it takes requests, ``off_s`` the second it stops taking them (FOREVER while wanted). Rings are indexed by tick modulo
 METRIC_RING; ``cpu_targets`` and ``request_targets`` count the instances their metric was taken over. ``high_alarm`` and
-``low_alarm`` are what the alarms of up to three policies remember. From ``active`` to ``type_count`` stand the sums over
-the slots: they hold until ``settled_until_s``, the next second at which any slot changes (``spot_usd_per_s`` until
+``low_alarm`` are what the alarms of up to three policies remember. From ``active`` to ``type_count`` stand the sums
+over the slots: they hold until ``settled_until_s``, the next second at which any slot changes (``spot_usd_per_s`` until
 ``priced_until_s``, when an instance-hour begins), so a minute in which nothing changes does not look at the slots.
 """
 
