@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulators.catalogue import REFERENCE_TYPE, Catalogue, InstanceType
+from simulators.charges import (
+    HOURS_PER_MONTH,
+    LCU_USD_PER_HOUR,
+    LOAD_BALANCER_USD_PER_HOUR,
+    VOLUME_USD_PER_GB_MONTH,
+    load_balancer_capacity_units,
+)
 from simulators.latency import servers_index
 from simulators.records import (
     CAPACITY_OPTIMIZED,
@@ -35,8 +42,6 @@ _ALLOCATIONS = {
 }
 _MIB_PER_GIB = 1024.0
 _SECONDS_PER_HOUR = 3600.0
-_LCU_CONNECTIONS_PER_S = 25.0
-_LCU_GB_PER_HOUR = 1.0
 
 
 class Workload(BaseModel):
@@ -182,9 +187,9 @@ class Tariff(BaseModel):
     commitment_usd_per_hour: float = Field(0.0, ge=0)
     plan_discount: float = Field(0.19, ge=0, lt=1)
     volume_gb: float = Field(20.0, ge=0)
-    volume_usd_per_gb_month: float = Field(0.08, ge=0)
-    balancer_usd_per_hour: float = Field(0.0225, ge=0)
-    lcu_usd_per_hour: float = Field(0.008, ge=0)
+    volume_usd_per_gb_month: float = Field(VOLUME_USD_PER_GB_MONTH, ge=0)
+    balancer_usd_per_hour: float = Field(LOAD_BALANCER_USD_PER_HOUR, ge=0)
+    lcu_usd_per_hour: float = Field(LCU_USD_PER_HOUR, ge=0)
     credit_usd_per_vcpu_hour: float = Field(0.05, ge=0)
 
 
@@ -285,12 +290,13 @@ def _write_tariff(record: NDArray[np.void], settings: WorldSettings) -> None:
     capacity unit is the largest of its dimensions, and connections shorter than a minute never make the active ones it.
     """
     tariff, workload = settings.tariff, settings.workload
-    connections = 1.0 / workload.requests_per_connection / _LCU_CONNECTIONS_PER_S
-    gigabytes = workload.kb_per_request * 1e3 * _SECONDS_PER_HOUR / 1e9 / _LCU_GB_PER_HOUR
-    record["lcu_per_rps"] = max(connections, gigabytes)
+    record["lcu_per_rps"] = load_balancer_capacity_units(
+        new_connections_per_s=1.0 / workload.requests_per_connection,
+        processed_gb_per_hour=workload.kb_per_request * 1e3 * _SECONDS_PER_HOUR / 1e9,
+    )
     record["lcu_usd_per_s"] = tariff.lcu_usd_per_hour / _SECONDS_PER_HOUR
     record["balancer_usd_per_s"] = tariff.balancer_usd_per_hour / _SECONDS_PER_HOUR
-    record["volume_usd_per_s"] = tariff.volume_gb * tariff.volume_usd_per_gb_month / 730.0 / _SECONDS_PER_HOUR
+    record["volume_usd_per_s"] = tariff.volume_gb * tariff.volume_usd_per_gb_month / HOURS_PER_MONTH / _SECONDS_PER_HOUR
     record["commitment_usd_per_s"] = tariff.commitment_usd_per_hour / _SECONDS_PER_HOUR
     record["plan_discount"] = tariff.plan_discount
     record["credit_usd"] = tariff.credit_usd_per_vcpu_hour / 60.0
