@@ -23,7 +23,7 @@ help:
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP_INSTALL) --editable '.[serve,train,dev]'
+	$(PIP_INSTALL) --editable '.[serve,train,models,rivals,dev]'
 	@touch $@
 
 demo: .venv/installed

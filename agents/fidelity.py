@@ -17,7 +17,7 @@ import pandas as pd
 from agents.influence import Influence, Ranking, Row, baseline, run_study
 from agents.influence_report import influence_page, largest_table, markdown_table, tornado
 from agents.variations import load_variations
-from simulators.validation.check import Check
+from telemetry.check import Check
 from telemetry.provenance import git_commit, write_json, write_text
 
 if TYPE_CHECKING:

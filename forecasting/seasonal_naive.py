@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from forecasting.base import FloatArray
-from forecasting.metrics import pinball_loss
+from forecasting.metrics.forecast import pinball_loss
 from telemetry.compiled import compiled
 
 DAY_S = 86_400

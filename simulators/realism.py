@@ -13,7 +13,7 @@ from scipy.ndimage import median_filter
 from scipy.stats import wasserstein_distance
 
 from forecasting.annotate import LEADS_MINUTES, LEVELS, annotation_forecaster
-from forecasting.metrics import wape
+from forecasting.metrics.forecast import wape
 from forecasting.seasonal_naive import run_series
 
 FloatArray = NDArray[np.float64]

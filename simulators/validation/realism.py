@@ -27,7 +27,7 @@ from simulators.realism import (
     spread,
 )
 from simulators.scenario import minute_of_week
-from simulators.validation.check import Check
+from telemetry.check import Check
 from simulators.workload import load_workload, sample_workload
 from telemetry.resample import to_ticks
 from telemetry.splits import load_splits

@@ -22,7 +22,7 @@ from simulators.menu import ScalingPolicy, menu_records
 from simulators.physics import REFERENCE_UTILIZATION, Physics, Workload, WorldSettings, reference_rps_per_instance
 from simulators.records import AMPLE, ZONES
 from simulators.scenario import make_scenario
-from simulators.validation.check import Check
+from telemetry.check import Check
 from simulators.worlds import WorldPlan, build_bank
 
 if TYPE_CHECKING:

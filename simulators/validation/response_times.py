@@ -19,7 +19,7 @@ from simulators.queueing import (
     fluid_backlog,
     mmc_response_tail,
 )
-from simulators.validation.check import Check
+from telemetry.check import Check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,7 +20,7 @@ from agents.fidelity import (
     save_report,
     write_figures,
 )
-from simulators.validation.check import Check
+from telemetry.check import Check
 
 GOOD = Check("held", 0.5, 0.0, 1.0, "1", "theory")
 BAD = Check("missed", np.float64(3.0), 1.0, np.inf, "min", "a | b")

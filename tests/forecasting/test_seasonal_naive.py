@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from forecasting.metrics import coverage, pinball_loss, wape
+from forecasting.metrics.forecast import coverage, pinball_loss, wape
 from forecasting.seasonal_naive import SeasonalNaive, run_series
 from telemetry.splits import load_splits
 from telemetry.trace import load_trace

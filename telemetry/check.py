@@ -1,4 +1,4 @@
-"""One line of the fidelity report: a measured figure and the range it has to lie in."""
+"""One line of a report: a measured figure and the range it has to lie in."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from forecasting.metrics import coverage, mase, pinball_loss, wape, weighted_quantile_loss
+from forecasting.metrics.forecast import coverage, mase, pinball_loss, wape, weighted_quantile_loss
 
 ACTUAL = np.array([1.0, 4.0, 2.0, 8.0])
 
