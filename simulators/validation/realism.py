@@ -27,8 +27,8 @@ from simulators.realism import (
     spread,
 )
 from simulators.scenario import minute_of_week
-from telemetry.check import Check
 from simulators.workload import load_workload, sample_workload
+from telemetry.check import Check
 from telemetry.resample import to_ticks
 from telemetry.splits import load_splits
 from telemetry.trace import load_trace

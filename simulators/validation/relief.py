@@ -22,8 +22,8 @@ from simulators.menu import ScalingPolicy, menu_records
 from simulators.physics import REFERENCE_UTILIZATION, Physics, Workload, WorldSettings, reference_rps_per_instance
 from simulators.records import AMPLE, ZONES
 from simulators.scenario import make_scenario
-from telemetry.check import Check
 from simulators.worlds import WorldPlan, build_bank
+from telemetry.check import Check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,7 +21,6 @@ from simulators.market import MarketTape, draw_market
 from simulators.market_settings import SAVING_LEVELS, Advisor, MarketSettings, fitted
 from simulators.records import ZONES
 from simulators.spot_prices import sample_bands, sample_savings
-from telemetry.check import Check
 from simulators.validation.recorded_spells import GROUPS, data_folder, recorded_series, recorded_spells
 from simulators.validation.spot_hot_pools import DAYS, only_hot
 from simulators.validation.spot_statistics import (
@@ -38,6 +37,7 @@ from simulators.validation.spot_statistics import (
     spells,
     variation,
 )
+from telemetry.check import Check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

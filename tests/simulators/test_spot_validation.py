@@ -14,9 +14,9 @@ from simulators.market import MarketSettings, MarketTape, draw_market
 from simulators.market_settings import Contagion, HotGroup, Pressure, fitted
 from simulators.records import DRY, TIGHT, ZONES
 from simulators.validation import spot, spot_statistics
-from telemetry.check import Check
 from simulators.validation.recorded_spells import GROUPS, probe_period_s, recorded_spells
 from simulators.validation.spot_hot_pools import match_group, only_hot
+from telemetry.check import Check
 
 CATALOGUE = Catalogue()
 POOLS = len(CATALOGUE.types) * ZONES
