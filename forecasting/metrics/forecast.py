@@ -58,3 +58,82 @@ def mase(actual: npt.ArrayLike, forecast: npt.ArrayLike, history: npt.ArrayLike,
 def _errors(actual: npt.ArrayLike, forecast: npt.ArrayLike) -> npt.NDArray[np.float64]:
     error = np.asarray(actual, dtype=np.float64) - np.asarray(forecast, dtype=np.float64)
     return error[~np.isnan(error)]
+
+
+def accuracy(actual: npt.ArrayLike, forecast: npt.ArrayLike) -> float:
+    """Return one minus WAPE: 1 for a perfect forecast, below 0 where the errors exceed the demand."""
+    return 1.0 - wape(actual, forecast)
+
+
+def mean_absolute_error(actual: npt.ArrayLike, forecast: npt.ArrayLike) -> float:
+    """Return the mean absolute error, in the series' unit."""
+    return float(np.abs(_errors(actual, forecast)).mean())
+
+
+def geometric_mean(ratios: npt.ArrayLike) -> float:
+    """Return the geometric mean of non-negative ratios, 0 if any is 0; those that are NaN do not count.
+
+    The way to average errors relative to a reference over series: a half and a double cancel, and no series outweighs
+    another (Fleming & Wallace 1986).
+
+    Raises:
+        ValueError: no ratio is known, or one is negative.
+    """
+    known = np.asarray(ratios, dtype=np.float64).ravel()
+    known = known[~np.isnan(known)]
+    if not len(known) or known.min() < 0.0:
+        raise ValueError(f"{len(known)} known ratios; expected at least one, none negative")
+    return float(np.exp(np.mean(np.log(known)))) if known.min() > 0.0 else 0.0
+
+
+def relative_mase(errors: npt.ArrayLike, naive_errors: npt.ArrayLike) -> float:
+    """Return the geometric mean over series of MASE over the MASE of seasonal naive at the same origins.
+
+    The scale that turns errors into MASE is the same above and below the line, so mean absolute errors do.
+
+    Args:
+        errors: float[S], mean absolute error of a forecaster on each series.
+        naive_errors: float[S], the same of seasonal naive; a series where it makes no error does not count.
+    """
+    return _relative(errors, naive_errors)
+
+
+def relative_wql(losses: npt.ArrayLike, naive_losses: npt.ArrayLike) -> float:
+    """Return the geometric mean over series of the weighted quantile loss over that of seasonal naive.
+
+    Args:
+        losses: float[S], weighted quantile loss of a forecaster on each series.
+        naive_losses: float[S], the same of seasonal naive with quantiles from its residuals; a series where it has no
+            loss does not count.
+    """
+    return _relative(losses, naive_losses)
+
+
+def coverage_by_horizon(
+    actual: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, leads: npt.ArrayLike, edges: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Return the share of values inside [low, high] in each bucket of leads.
+
+    Args:
+        actual: float[O, L], a row per origin, a column per lead.
+        low: float[O, L].
+        high: float[O, L].
+        leads: float[L], in any unit.
+        edges: float[B], upper ends of the buckets, increasing; a bucket begins above the one before.
+
+    Returns:
+        float[B], 0..1; NaN in a bucket without a lead or without a known value.
+    """
+    actual, low, high = (np.asarray(values, dtype=np.float64) for values in (actual, low, high))
+    bucket = np.searchsorted(np.asarray(edges, dtype=np.float64), np.asarray(leads, dtype=np.float64))
+    shares = np.full(len(np.asarray(edges)), np.nan)
+    for at in range(len(shares)):
+        columns = np.flatnonzero(bucket == at)
+        if np.isfinite(actual[:, columns]).any():
+            shares[at] = coverage(actual[:, columns], low[:, columns], high[:, columns])
+    return shares
+
+
+def _relative(own: npt.ArrayLike, naive: npt.ArrayLike) -> float:
+    own, naive = np.asarray(own, dtype=np.float64), np.asarray(naive, dtype=np.float64)
+    return geometric_mean(np.divide(own, naive, out=np.full(own.shape, np.nan), where=naive > 0.0))
