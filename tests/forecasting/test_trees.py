@@ -29,7 +29,6 @@ def trained(parameters: dict[str, Any], rows: np.ndarray, target: np.ndarray) ->
     [
         {"objective": "regression"},
         {"objective": "quantile", "alpha": 0.9},
-        {"objective": "regression", "zero_as_missing": True},
         {"objective": "regression", "use_missing": False},
         {"objective": "binary"},
         {"objective": "binary", "sigmoid": 0.7},
