@@ -166,8 +166,8 @@ def daily_share(demand: FloatArray) -> float:
 def forecast_wape(demand: FloatArray, *, window_days: int | None = None) -> FloatArray:
     """Return how far the seasonal experts' median is off, [7] by lead: the sum of absolute errors over that of demand.
 
-    They start untouched, are fed five-minute means and count from the second day on. They are the yardstick because they
-    learn from the series alone: a model trained on real traces would judge generated ones by its training.
+    They start untouched, are fed five-minute means and count from the second day on. They are the yardstick because
+    they learn from the series alone: a model trained on real traces would judge generated ones by its training.
 
     Args:
         demand: [T] one value a minute.

@@ -4,9 +4,9 @@ Blend. Each member's pinball loss at a tracked lead is a moving mean in units of
 ``loss ** -power``; between tracked leads losses are interpolated in the logarithm of the lead.
 
 Calibration. Per tracked lead and level an offset, in the same unit, follows the errors of the blend by subgradient
-steps of the pinball loss, so that in the long run the share of values below a quantile is its level whatever the errors' law
-(Gibbs & Candes 2021, "Adaptive conformal inference under distribution shift"; Angelopoulos, Candes & Tibshirani 2023,
-"Conformal PID control for time series prediction"). It comes last, after the blend.
+steps of the pinball loss, so that in the long run the share of values below a quantile is its level whatever the
+errors' law (Gibbs & Candes 2021, "Adaptive conformal inference under distribution shift"; Angelopoulos, Candes &
+Tibshirani 2023, "Conformal PID control for time series prediction"). It comes last, after the blend.
 
 Scores arrive late: a forecast waits in a ring until its value is known. At each step one tracked lead, in turn, is put
 there, so that the work per value stays small. All of it is compiled.

@@ -106,9 +106,9 @@ def train_boosted(
             if coarser_s > step_s and coarser_s % step_s == 0:
                 means = _means(own, coarser_s // step_s)
                 parts.append(_sample(coarser_s, means, settings.rows_per_coarser, settings, rng))
-    rows, targets, weights = (np.concatenate(items) for items in zip(*parts, strict=True)) if parts else ([], [], [])
-    if not len(targets):
-        raise ValueError("no series is long enough to train on: each needs more than four hours")
+    if not any(len(targets) for _, targets, _ in parts):
+        raise ValueError("no series is long enough to train on: one needs more than four hours")
+    rows, targets, weights = (np.concatenate([part[place] for part in parts]) for place in range(3))
     data = lightgbm.Dataset(rows, targets, weight=weights, params={"max_bin": 63, "verbosity": -1})
     fixed = {
         "objective": "quantile",
@@ -161,7 +161,7 @@ def _means(values: FloatArray, count: int) -> FloatArray:
     known = ~np.isnan(groups)
     total = np.where(known, groups, 0.0).sum(axis=1)
     share = known.sum(axis=1)
-    return np.divide(total, share, out=np.full(len(groups), np.nan), where=2 * share >= count)
+    return np.where(2 * share >= count, total / np.maximum(share, 1), np.nan)
 
 
 def _sample(
@@ -169,8 +169,8 @@ def _sample(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return design rows, targets and weights of random origins and leads of one series.
 
-    Half of the leads are uniform over the four hours, half over the leads of the tape. The weights of a series add up to
-    the square root of its rows.
+    Half of the leads are uniform over the four hours, half over the leads of the tape. The weights of a series add up
+    to the square root of its rows.
     """
     longest = max(1, LONGEST_LEAD_S // step_s)
     known = np.flatnonzero(~np.isnan(values))

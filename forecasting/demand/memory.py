@@ -79,7 +79,7 @@ def tame(memory: Memory, value: float) -> float:
     """Return the value as it is learned: at most a thousand times the mean of about four days."""
     scalars = memory.scalars
     if scalars[_SEEN] * memory.means[-1] > 0.0:
-        return min(value, _LARGEST_RISE * memory.means[-1])
+        return float(min(value, _LARGEST_RISE * memory.means[-1]))
     return value
 
 
