@@ -56,8 +56,8 @@ class TrainingSettings:
         seed: Of rows drawn and of LightGBM.
     """
 
-    rows_per_series: int = 12_000
-    rows_per_coarser: int = 2_000
+    rows_per_series: int = 9_000
+    rows_per_coarser: int = 1_500
     trees: int = 150
     leaves: int = 31
     least_rows_per_leaf: int = 500
@@ -133,12 +133,10 @@ def train_boosted(
 
 
 def save_boosted(boosted: Boosted) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of the model by name; thresholds and leaves in single precision."""
+    """Return the arrays of the model by name, for ``np.savez_compressed``."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for level, trees in zip(LEVELS, boosted, strict=True):
-        for name, array in save_trees(trees, f"q{level:g}/").items():
-            largest = np.finfo(np.float32).max
-            arrays[name] = np.clip(array, -largest, largest).astype(np.float32) if array.dtype == np.float64 else array
+        arrays |= save_trees(trees, f"q{level:g}/")
     return arrays
 
 

@@ -115,6 +115,6 @@ def write_row(
     for expert in range(count):
         best = min(best, experts.loss[at, expert])
     for expert in range(count):
-        row[column] = experts.loss[at, expert] / (best + 1e-12)
+        row[column] = experts.loss[at, expert] / best if best > 0.0 else 1.0
         column += 1
     row[column] = min(seen / settings.day, _MOST_DAYS)

@@ -39,6 +39,7 @@ READY_S: Final = 86_400
 _BLEND_POWER: Final = 6.0
 _LOSS_DAYS: Final = 5.0
 _CALIBRATION_RATE: Final = 0.04
+_USUAL_SCORES_PER_DAY: Final = 288.0 / 7.0
 _SPREAD_DAYS: Final = 2.0
 
 
@@ -89,7 +90,7 @@ class DemandForecaster:
                 longest_trees_lead=max(1, LONGEST_LEAD_S // step_s),
                 power=_BLEND_POWER,
                 loss_scores=max(_LOSS_DAYS * per_day, 10.0),
-                calibration_rate=_CALIBRATION_RATE,
+                calibration_rate=min(0.2, _CALIBRATION_RATE * math.sqrt(_USUAL_SCORES_PER_DAY / per_day)),
                 spread_scores=max(_SPREAD_DAYS * per_day, 10.0),
             ),
         )

@@ -114,16 +114,16 @@ def test_a_lead_counts_from_the_last_visible_minute() -> None:
 def test_a_fitted_forecaster_continues_and_is_left_alone() -> None:
     history = demand(3)
     fitted = annotation_forecaster().fit(visible_bins(history, ticks_per_row=5, delay_ticks=0)[0])
-    before = fitted.state.scalars.copy()
+    before = fitted.state.memory.ring.copy()
     annotation = annotate(demand(1, seed=5), forecaster=fitted)
     assert annotation.available.all()
-    np.testing.assert_array_equal(fitted.state.scalars, before)
+    np.testing.assert_array_equal(fitted.state.memory.ring, before)
 
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="does not divide every lead"):
         annotate(demand(1), ticks_per_row=7)
-    with pytest.raises(ValueError, match="the forecaster's step_s"):
+    with pytest.raises(ValueError, match="step is 300 s; these rows need 60 s"):
         annotate(demand(1), ticks_per_row=1, forecaster=annotation_forecaster())
     with pytest.raises(ValueError, match="negative"):
         annotate(-demand(1))
