@@ -43,8 +43,8 @@ _VOTE_SCALE: Final = 12.0
 _LASTING: Final = tuple(STREAMS.index(name) for name in ("range_long", "ewma_slow", "robust", "season", "volatility"))
 _EXTENT_H: Final = 12.0
 _EVENT_REST_H: Final = 12.0
-_MEAN, _VOTES = range(2)
-_COMBINE: Final = {"mean": _MEAN, "vote": _VOTES}
+MEAN, _VOTES = range(2)
+_COMBINE: Final = {"mean": MEAN, "vote": _VOTES}
 
 
 class DetectorSettings(NamedTuple):
@@ -189,7 +189,7 @@ def combined(rarities: FloatArray, combine: int) -> float:
     """Return ``n``, the combination of the streams' ``-log10 p``."""
     total = 0.0
     for stream in range(len(rarities)):
-        if combine == _MEAN:
+        if combine == MEAN:
             total += min(rarities[stream], _LARGEST)
         elif rarities[stream] >= _VOTE:
             total += _VOTE_SCALE
