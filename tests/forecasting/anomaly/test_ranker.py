@@ -3,7 +3,7 @@ import pytest
 
 from forecasting.anomaly.alarm import AlarmRule, alarms
 from forecasting.anomaly.ranker import ranker_scores, stream_features, train_ranker
-from forecasting.anomaly.static_alarm import StaticAlarm, count_static, static_alarms, tune_static_alarm
+from forecasting.anomaly.static_alarm import StaticAlarm, count_static, static_alarms, tune_static_alarms
 from forecasting.anomaly.table_detector import TableDetector, read_table
 from forecasting.anomaly.tables import FaultTable
 from forecasting.suites.anomaly_faults import count_alarms, faults_part, ranked_alarms
@@ -119,12 +119,14 @@ def test_a_static_alarm_needs_m_of_n_rows_above_its_threshold() -> None:
     values = np.ones((3 * DAY, 1))
     values[[700, 702, 800, 801, 802]] = 2.0
     table = FaultTable("t", ("m",), values, 300.0, np.array([[800 * 300.0, 803 * 300.0]]), ("k",))
-    np.testing.assert_array_equal(
-        np.flatnonzero(static_alarms(table, ("m",), StaticAlarm(1.5, 2, 3))), [702, 801, 802, 803]
-    )
-    assert tune_static_alarm([table], ("m",), 0.0).m >= 2
-    assert count_static([table], ("m",), StaticAlarm(1.5, 3, 3)).f1 == 1.0
-    assert count_static([table], ("m",), StaticAlarm(3.0, 1, 1)).alarms == 0
+    on = static_alarms(table, {"m": StaticAlarm(1.5, 2, 3)})
+    np.testing.assert_array_equal(np.flatnonzero(on), [702, 801, 802, 803])
+    assert tune_static_alarms([table], ("m",), 0.0)["m"].m >= 2
+    assert count_static([table], {"m": StaticAlarm(1.5, 3, 3)}).f1 == 1.0
+    assert count_static([table], {"m": StaticAlarm(3.0, 1, 1)}).alarms == 0
+    values[650] = np.nan
+    assert static_alarms(table, {"m": StaticAlarm(1.5, 1, 1, True)})[650]
+    assert not static_alarms(table, {"m": StaticAlarm(1.5, 1, 1)})[650]
 
 
 def test_alarms_follow_hysteresis_and_rest() -> None:
