@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecasting.anomaly import streams
 from forecasting.anomaly.detector import AnomalyDetector, read_series, score_series
 from forecasting.anomaly.streams import DEVIATIONS, STREAMS
 
@@ -41,7 +42,7 @@ def test_the_future_changes_no_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "streams"),
+    ("fault", "expected"),
     [
         ("spike", ("range_long", "ewma_fast", "season")),
         ("night_peak", ("season",)),
@@ -51,7 +52,7 @@ def test_the_future_changes_no_output() -> None:
         ("zero", ("season", "range_long")),
     ],
 )
-def test_each_fault_is_rare_in_the_stream_made_for_it(fault: str, streams: tuple[str, ...]) -> None:
+def test_each_fault_is_rare_in_the_stream_made_for_it(fault: str, expected: tuple[str, ...]) -> None:
     values = daily(12)
     at = slice(10 * DAY + 200, 10 * DAY + 236)
     ordinary = read_series(AnomalyDetector(), values).rarities[9 * DAY : 10 * DAY + 200]
@@ -68,7 +69,7 @@ def test_each_fault_is_rare_in_the_stream_made_for_it(fault: str, streams: tuple
     else:
         values[at] = 0.0
     rarities = read_series(AnomalyDetector(), values).rarities[at]
-    for name in streams:
+    for name in expected:
         stream = STREAMS.index(name)
         assert rarities[:, stream].max() > 1.5
         assert rarities[:, stream].max() >= np.quantile(ordinary[:, stream], 0.99)
@@ -191,6 +192,6 @@ def test_parameters_outside_their_range_are_named() -> None:
 
 
 def test_every_stream_is_described() -> None:
-    text = Path("forecasting/anomaly/streams.py").read_text()
+    text = Path(streams.__file__).read_text()
     assert all(f"\n{name} " in text for name in STREAMS)
     assert DEVIATIONS[: len(STREAMS)] == STREAMS
