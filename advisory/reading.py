@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from advisory.schemas import FleetState, Market, RecommendationRequest
 from advisory.served import ServedModel
 from forecasting.annotate import annotation_forecaster
+from forecasting.anomaly.detector import AnomalyDetector, score_series
 from forecasting.demand.forecaster import run_series
-from forecasting.detector import LevelDetector, score_series
 from simulators.adjustments import on_demand_count
 from simulators.records import LEAD_MINUTES, POLICY_MANUAL, QUANTILE_LEVELS, TELEMETRY, TICK_S, TICKS_PER_ROW
 from simulators.scenario import minute_of_week
@@ -137,7 +137,7 @@ def _write_forecast(
     exact = request.telemetry
     record["forecast_rps"] = forecasts[-1]
     record["forecast_available"] = ready[-1]
-    record["anomaly_score"] = np.float32(score_series(LevelDetector(), means)[-1])
+    record["anomaly_score"] = np.float32(score_series(AnomalyDetector(step_s=TICK_S * TICKS_PER_ROW), means)[-1])
     if exact.forecast_rps is not None:
         record["forecast_rps"] = np.array(exact.forecast_rps) * work
         record["forecast_available"] = exact.forecast_available

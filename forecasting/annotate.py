@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.anomaly.detector import AnomalyDetector, score_series
 from forecasting.base import FloatArray
 from forecasting.demand.boosted import LEADS_MINUTES
 from forecasting.demand.forecaster import DemandForecaster, run_series
-from forecasting.detector import LevelDetector, score_series
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def annotate(
     ticks_per_row: int = 5,
     delay_ticks: int = 1,
     forecaster: DemandForecaster | None = None,
-    detector: LevelDetector | None = None,
+    detector: AnomalyDetector | None = None,
 ) -> Annotation:
     """Return what is known at every ``ticks_per_row``-th tick of a demand series.
 
@@ -76,7 +76,7 @@ def annotate(
     row_s = tick_s * ticks_per_row
     expected = annotation_forecaster(tick_s=tick_s, ticks_per_row=ticks_per_row)
     forecaster = expected if forecaster is None else copy.deepcopy(forecaster)
-    detector = LevelDetector() if detector is None else copy.deepcopy(detector)
+    detector = AnomalyDetector(step_s=row_s) if detector is None else copy.deepcopy(detector)
     if forecaster.step_s != row_s:
         raise ValueError(f"the forecaster's step is {forecaster.step_s} s; these rows need {row_s} s")
     bins, last_visible = visible_bins(demand_ticks, ticks_per_row=ticks_per_row, delay_ticks=delay_ticks)

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from forecasting.anomaly.detector import AnomalyDetector, read_series
 from forecasting.base import FloatArray
 from forecasting.demand.binned import demand_forecaster
-from forecasting.detector import LevelDetector, score_series
 from telemetry.trace import Rows, Trace
 
 ROLLING_LEVELS = (0.1, 0.5, 0.9)
@@ -83,11 +83,14 @@ def score_rows(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:
     """Score every row of a file in the file's order, each from the rows above it only.
 
     Returns:
-        A table ``timestamp, value, score``, and a note for each oddity of the order, to be printed. Missing
-        and imputed rows score 0.
+        A table ``timestamp, value, score, event, extent``, and a note for each oddity of the order, to be printed.
+        ``score`` says how unusual a row is, ``event`` repeats it where something new happens and is 0 elsewhere,
+        ``extent`` how far into something unusual the series is. Missing and imputed rows score 0.
     """
-    scores = score_series(LevelDetector(), np.where(rows.imputed, np.nan, rows.values))
     steps = np.diff(rows.seconds)
+    forward = steps[steps > 0]
+    step_s = float(np.clip(np.median(forward), 1, 86_400)) if forward.size else 300.0
+    found = read_series(AnomalyDetector(step_s=step_s), np.where(rows.imputed, np.nan, rows.values))
     notes = []
     for what, odd in (("goes back in time", steps < 0), ("repeats a time", steps == 0)):
         if odd.any():
@@ -96,7 +99,8 @@ def score_rows(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:
                 "scored in the file's order"
             )
     value = pa.array(rows.values, mask=np.isnan(rows.values))
-    table = pa.table({"timestamp": _stamps(rows.seconds), "value": value, "score": scores})
+    scores = {"score": found.score, "event": found.event, "extent": found.extent}
+    table = pa.table({"timestamp": _stamps(rows.seconds), "value": value} | scores)
     return table, (*rows.repairs, *notes)
 
 

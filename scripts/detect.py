@@ -14,7 +14,7 @@ def detect(
     series: Annotated[Path, typer.Option(help="Series file, .parquet or .csv; negative values are fine.")],
     out: Annotated[Path, typer.Option(help="Result file, .parquet or .csv; the record goes beside it as .json.")],
 ) -> None:
-    """Write streaming anomaly scores: timestamp, value, score (0..1), a row per input row."""
+    """Write streaming anomaly scores: timestamp, value, score, event, extent (0..1), a row per input row."""
     try:
         table, notes = score_rows(read_rows(series))
         for note in notes:

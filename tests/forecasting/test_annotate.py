@@ -9,8 +9,8 @@ from forecasting.annotate import (
     annotation_forecaster,
     visible_bins,
 )
+from forecasting.anomaly.detector import AnomalyDetector
 from forecasting.demand.boosted import LEADS_MINUTES, LEVELS
-from forecasting.detector import LevelDetector
 
 Annotate = Callable[[np.ndarray], Annotation]
 
@@ -63,7 +63,7 @@ def test_rows_equal_a_stream_fed_bin_by_bin() -> None:
     values = demand(3)
     values[2000:2030] = np.nan
     annotation = annotate(values, delay_ticks=2)
-    stream, detector = annotation_forecaster(), LevelDetector()
+    stream, detector = annotation_forecaster(), AnomalyDetector(step_s=300)
     leads = [minutes // 5 for minutes in LEADS_MINUTES]
     for row in range(len(values) // 5):
         begin, end = max(5 * row - 7, 0), max(5 * row - 2, 0)
