@@ -47,9 +47,9 @@ class LstmSettings:
     units: int = 48
     hidden: int = 96
     seasonal: bool = False
-    batches: int = 800
+    batches: int = 1500
     batch: int = 192
-    rate: float = 4e-3
+    rate: float = 8e-3
     seed: int = 0
 
 

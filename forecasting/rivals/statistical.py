@@ -1,4 +1,4 @@
-"""AutoETS, AutoTheta and MSTL of statsforecast as streams: refitted on the last weeks at every forecast.
+"""AutoETS, AutoTheta and MSTL of statsforecast as streams: refitted on the last week at every forecast.
 
 The package is optional (``pip install fleetgym[rivals]``) and imported when a forecast is asked for. Its 80 %
 interval gives levels 0.1 and 0.9; other levels follow from a normal error of that width.
@@ -16,7 +16,7 @@ from forecasting.base import FloatArray
 from forecasting.history import HeldHistory, require_leads
 
 DAY_S = 86_400
-WINDOW_DAYS = 14
+WINDOW_DAYS = 7
 _INTERVAL = 80
 _LONGEST_ETS_SEASON = 24
 _WIDTH = float(2.0 * ndtri(0.5 + _INTERVAL / 200.0))
@@ -44,7 +44,7 @@ MODELS: Mapping[str, Callable[[int], Any]] = {"AutoETS": _ets, "AutoTheta": _the
 
 
 class StatisticalForecaster:
-    """A statistical model refitted at each forecast on the last two weeks.
+    """A statistical model refitted at each forecast on the last week.
 
     Args:
         model: a key of ``MODELS``. AutoETS has no season where a day has more than 24 steps: its season would have to
