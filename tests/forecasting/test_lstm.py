@@ -46,6 +46,7 @@ def wave(days: float, step_s: int = STEP_S, scale: float = 1.0) -> np.ndarray:
     return scale * (100.0 + 60.0 * np.sin(2 * np.pi * second / 86_400) + rng.gamma(2.0, 3.0, len(second)))
 
 
+@pytest.mark.slow
 def test_the_compiled_pass_equals_torch() -> None:
     torch = pytest.importorskip("torch")
     weights, rng = random_weights(), np.random.default_rng(1)

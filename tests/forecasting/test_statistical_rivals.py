@@ -68,6 +68,7 @@ class Ramp:
         return ([path[None]] if self._variates else path[None]), None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variates", [False, True])
 def test_chronos_arrays_land_on_their_leads_and_levels(variates: bool) -> None:
     pytest.importorskip("torch")
