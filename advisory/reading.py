@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from advisory.schemas import FleetState, Market, RecommendationRequest
 from advisory.served import ServedModel
 from forecasting.annotate import annotation_forecaster
+from forecasting.demand.forecaster import run_series
 from forecasting.detector import LevelDetector, score_series
-from forecasting.seasonal_naive import run_series
 from simulators.adjustments import on_demand_count
 from simulators.records import LEAD_MINUTES, POLICY_MANUAL, QUANTILE_LEVELS, TELEMETRY, TICK_S, TICKS_PER_ROW
 from simulators.scenario import minute_of_week
@@ -127,7 +127,9 @@ def _write_forecast(
     rows = min(len(means), hold_rows + 1)
     forecaster = annotation_forecaster()
     forecaster.feed(means[: len(means) - rows])
-    forecasts, ready = run_series(forecaster, means[len(means) - rows :])
+    forecasts, ready = run_series(
+        forecaster, means[len(means) - rows :], [minutes // TICKS_PER_ROW for minutes in LEAD_MINUTES]
+    )
     width = TICK_S * TICKS_PER_ROW // step_s
     visible = demand[::-1][: rows * width : width][::-1]
     forecasts[~ready] = visible[~ready, None, None]

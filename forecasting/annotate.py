@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.base import FloatArray
+from forecasting.demand.boosted import LEADS_MINUTES
+from forecasting.demand.forecaster import DemandForecaster, run_series
 from forecasting.detector import LevelDetector, score_series
-from forecasting.seasonal_naive import SeasonalNaive, run_series
-
-LEADS_MINUTES = (5, 10, 15, 30, 60, 120, 240)
-LEVELS = (0.1, 0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Annotation:
     anomaly_score: npt.NDArray[np.float32]
 
 
-def annotation_forecaster(*, tick_s: int = 60, ticks_per_row: int = 5) -> SeasonalNaive:
+def annotation_forecaster(*, tick_s: int = 60, ticks_per_row: int = 5) -> DemandForecaster:
     """Return the forecaster that :func:`annotate` starts with: untouched by data, one step per row.
 
     Raises:
@@ -46,7 +44,7 @@ def annotation_forecaster(*, tick_s: int = 60, ticks_per_row: int = 5) -> Season
     row_s = tick_s * ticks_per_row
     if row_s < 1 or any(minutes * 60 % row_s for minutes in LEADS_MINUTES):
         raise ValueError(f"a row of {row_s} s does not divide every lead of {LEADS_MINUTES} minutes")
-    return SeasonalNaive(step_s=row_s, leads=[minutes * 60 // row_s for minutes in LEADS_MINUTES], levels=LEVELS)
+    return DemandForecaster(step_s=row_s)
 
 
 def annotate(
@@ -55,7 +53,7 @@ def annotate(
     tick_s: int = 60,
     ticks_per_row: int = 5,
     delay_ticks: int = 1,
-    forecaster: SeasonalNaive | None = None,
+    forecaster: DemandForecaster | None = None,
     detector: LevelDetector | None = None,
 ) -> Annotation:
     """Return what is known at every ``ticks_per_row``-th tick of a demand series.
@@ -73,18 +71,16 @@ def annotate(
         ``ceil(T / ticks_per_row)`` rows.
 
     Raises:
-        ValueError: negative or infinite demand, a negative delay, or a forecaster made for other rows or
-            leads.
+        ValueError: negative or infinite demand, a negative delay, or a forecaster made for other rows.
     """
+    row_s = tick_s * ticks_per_row
     expected = annotation_forecaster(tick_s=tick_s, ticks_per_row=ticks_per_row)
     forecaster = expected if forecaster is None else copy.deepcopy(forecaster)
     detector = LevelDetector() if detector is None else copy.deepcopy(detector)
-    for name in ("step_s", "leads", "levels"):
-        given, wanted = getattr(forecaster.settings, name), getattr(expected.settings, name)
-        if not np.array_equal(given, wanted):
-            raise ValueError(f"the forecaster's {name} is {given}; these rows need {wanted}")
+    if forecaster.step_s != row_s:
+        raise ValueError(f"the forecaster's step is {forecaster.step_s} s; these rows need {row_s} s")
     bins, last_visible = visible_bins(demand_ticks, ticks_per_row=ticks_per_row, delay_ticks=delay_ticks)
-    forecasts, available = run_series(forecaster, bins)
+    forecasts, available = run_series(forecaster, bins, [minutes * 60 // row_s for minutes in LEADS_MINUTES])
     forecasts[~available] = last_visible[~available, None, None]
     return Annotation(
         forecast_rps=forecasts.astype(np.float32),

@@ -8,13 +8,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecasting.base import FloatArray
+from forecasting.demand.binned import demand_forecaster
 from forecasting.detector import LevelDetector, score_series
-from forecasting.seasonal_naive import SeasonalNaive
 from telemetry.trace import Rows, Trace
 
 ROLLING_LEVELS = (0.1, 0.5, 0.9)
 HISTORY_SHARE = 0.30
-_TRACKED_LEADS = 12
 _UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -68,9 +67,7 @@ def rolling_forecasts(
             f"too short for a horizon of {horizon} steps after its first 30 %"
         )
     values = np.where(trace.imputed, np.nan, trace.values)
-    forecaster = SeasonalNaive(
-        step_s=trace.step_s, leads=spread_leads(horizon, _TRACKED_LEADS), levels=ROLLING_LEVELS
-    ).fit(values[:history])
+    forecaster = demand_forecaster(trace.step_s, longest_s=horizon * trace.step_s).fit(values[:history])
     known = history
     forecasts = []
     leads = np.arange(1, horizon + 1)
@@ -80,11 +77,6 @@ def rolling_forecasts(
         forecasts.append(forecaster.forecast(leads.tolist(), ROLLING_LEVELS))
     origin_steps = np.repeat(np.asarray(origins), horizon)
     return _forecast_table(trace, origin_steps, origin_steps + np.tile(leads, len(origins)), np.concatenate(forecasts))
-
-
-def spread_leads(longest: int, count: int) -> list[int]:
-    """Return at most ``count`` leads from 1 to ``longest``, about evenly spread in ratio."""
-    return sorted({round(float(lead)) for lead in np.geomspace(1, longest, count)})
 
 
 def score_rows(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from scipy.stats import wasserstein_distance
 
-from forecasting.annotate import LEADS_MINUTES, LEVELS, annotation_forecaster
+from forecasting.demand.boosted import LEADS_MINUTES, LEVELS
+from forecasting.demand.seasonal_naive import SeasonalNaive, run_series
 from forecasting.metrics.forecast import wape
-from forecasting.seasonal_naive import run_series
 
 FloatArray = NDArray[np.float64]
 
@@ -164,9 +164,10 @@ def daily_share(demand: FloatArray) -> float:
 
 
 def forecast_wape(demand: FloatArray, *, window_days: int | None = None) -> FloatArray:
-    """Return how far our forecaster's median is off, [7] by lead: the sum of absolute errors over the sum of demand.
+    """Return how far the seasonal experts' median is off, [7] by lead: the sum of absolute errors over that of demand.
 
-    The forecaster starts untouched, is fed five-minute means and counts from the second day on.
+    They start untouched, are fed five-minute means and count from the second day on. They are the yardstick because
+    they learn from the series alone: a model trained on real traces would judge generated ones by its training.
 
     Args:
         demand: [T] one value a minute.
@@ -183,7 +184,8 @@ def forecast_wape(demand: FloatArray, *, window_days: int | None = None) -> Floa
 
 
 def _window_wape(values: FloatArray) -> FloatArray:
-    forecasts, ready = run_series(annotation_forecaster(), values)
+    leads = [minutes // STEP_MINUTES for minutes in LEADS_MINUTES]
+    forecasts, ready = run_series(SeasonalNaive(step_s=60 * STEP_MINUTES, leads=leads, levels=LEVELS), values)
     if not ready[: -(LEADS_MINUTES[-1] // STEP_MINUTES)].any():
         minutes = len(values) * STEP_MINUTES
         raise ValueError(f"forecast errors need more than a day and {LEADS_MINUTES[-1]} minutes, got {minutes} minutes")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecasting.annotate import LEADS_MINUTES
+from forecasting.demand.boosted import LEADS_MINUTES
 from simulators.realism import (
     LAGS_MINUTES,
     autocorrelation,

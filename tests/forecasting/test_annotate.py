@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from forecasting.annotate import (
-    LEADS_MINUTES,
-    LEVELS,
     Annotation,
     annotate,
     annotation_forecaster,
     visible_bins,
 )
+from forecasting.demand.boosted import LEADS_MINUTES, LEVELS
 from forecasting.detector import LevelDetector
 
 Annotate = Callable[[np.ndarray], Annotation]

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecasting.rolling import ROLLING_LEVELS, duration_s, rolling_forecasts, score_rows, spread_leads
+from forecasting.rolling import ROLLING_LEVELS, duration_s, rolling_forecasts, score_rows
 from telemetry.trace import Rows, Trace
 
 
@@ -77,13 +77,8 @@ def test_bad_requests_are_named() -> None:
         duration_s("0h")
 
 
-def test_durations_and_leads() -> None:
+def test_durations() -> None:
     assert [duration_s(text) for text in ("90s", "30m", "6h", "1d")] == [90, 1800, 21_600, 86_400]
-    assert spread_leads(1, 12) == [1]
-    leads = spread_leads(240, 12)
-    assert leads[0] == 1
-    assert leads[-1] == 240
-    assert leads == sorted(set(leads))
 
 
 def test_every_row_is_scored_in_the_files_order() -> None:

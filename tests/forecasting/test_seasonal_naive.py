@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from forecasting.demand.seasonal_naive import SeasonalNaive, run_series
 from forecasting.metrics.forecast import coverage, pinball_loss, wape
-from forecasting.seasonal_naive import SeasonalNaive, run_series
 from telemetry.splits import load_splits
 from telemetry.trace import load_trace
 

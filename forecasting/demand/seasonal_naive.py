@@ -145,7 +145,7 @@ class SeasonalNaive:
             guesses=ndtri(tracked),
             fades=np.array([seconds / step_s for seconds in FADE_S]),
         )
-        self.state = _empty(self.settings)
+        self.state = empty_state(self.settings)
 
     @property
     def ready(self) -> bool:
@@ -166,7 +166,7 @@ class SeasonalNaive:
             if loss < best[0]:
                 best = (loss, trial)
         self.settings = best[1]
-        self.state = _empty(self.settings)
+        self.state = empty_state(self.settings)
         self.feed(values)
         return self
 
@@ -178,7 +178,7 @@ class SeasonalNaive:
         """
         if value < 0.0 or math.isinf(value):
             raise ValueError(f"a value of {value}; expected a finite number from 0 on, or NaN")
-        _update(self.state, self.settings, float(value))
+        learn(self.state, self.settings, float(value))
 
     def feed(self, values: npt.ArrayLike) -> None:
         """Take several steps at once: the same as :meth:`update` for each."""
@@ -233,7 +233,7 @@ def _loss_on(values: FloatArray, settings: Settings) -> float:
     """Return the pinball loss over tracked leads and levels, infinite where nothing can be scored."""
     forecasts = np.empty((len(values), len(settings.leads), len(settings.levels)))
     ready = np.zeros(len(values), dtype=np.bool_)
-    _run(_empty(settings), settings, values, forecasts, ready)
+    _run(empty_state(settings), settings, values, forecasts, ready)
     losses = []
     for at, lead in enumerate(settings.leads):
         origins = np.flatnonzero(ready[:-lead])
@@ -243,7 +243,8 @@ def _loss_on(values: FloatArray, settings: Settings) -> float:
     return float(np.mean(losses)) if losses else math.inf
 
 
-def _empty(settings: Settings) -> State:
+def empty_state(settings: Settings) -> State:
+    """Return the state of a series of which nothing was seen."""
     leads, levels, experts = len(settings.leads), len(settings.levels), len(settings.fades) + 1
     return State(
         scalars=np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]),
@@ -345,7 +346,7 @@ def _learn_season(state: State, settings: Settings, step: int, z: float, seen: b
 
 
 @compiled
-def _expert(state: State, settings: Settings, lead: int, expert: int) -> float:
+def expert_value(state: State, settings: Settings, lead: int, expert: int) -> float:
     """Return one expert's log value ``lead`` steps after the last one."""
     scalars = state.scalars
     step = int(scalars[_STEP]) - 1 + lead
@@ -356,7 +357,14 @@ def _expert(state: State, settings: Settings, lead: int, expert: int) -> float:
 
 
 @compiled
-def _update(state: State, settings: Settings, value: float) -> None:
+def log_offset(state: State) -> float:
+    """Return c: values live as log(y + c)."""
+    return float(state.scalars[_OFFSET])
+
+
+@compiled
+def learn(state: State, settings: Settings, value: float) -> None:
+    """Take the value of the next step (NaN if missing); for use inside compiled code."""
     scalars = state.scalars
     seen = not math.isnan(value)
     step = int(scalars[_STEP])
@@ -375,7 +383,7 @@ def _update(state: State, settings: Settings, value: float) -> None:
         points = state.pending[at, (step + lead) % state.pending.shape[1]]
         total, weights = 0.0, 0.0
         for expert in range(experts):
-            point = _expert(state, settings, lead, expert)
+            point = expert_value(state, settings, lead, expert)
             weight = (state.loss[at, expert] + 1e-9) ** -_BLEND_POWER
             total += weight * point
             weights += weight
@@ -384,7 +392,7 @@ def _update(state: State, settings: Settings, value: float) -> None:
 
 
 @compiled
-def _predict(state: State, settings: Settings, lead: int, row: FloatArray) -> None:
+def predict_quantiles(state: State, settings: Settings, lead: int, row: FloatArray) -> None:
     """Write the quantiles at ``lead`` into ``row`` (float64[Q]), interpolating between tracked leads."""
     upper = min(int(np.searchsorted(settings.leads, lead)), len(settings.leads) - 1)
     lower, share = upper, 0.0
@@ -396,7 +404,7 @@ def _predict(state: State, settings: Settings, lead: int, row: FloatArray) -> No
     for expert in range(len(settings.fades) + 1):
         loss = (1.0 - share) * state.loss[upper, expert] + share * state.loss[lower, expert]
         weight = (loss + 1e-9) ** -_BLEND_POWER
-        total += weight * _expert(state, settings, lead, expert)
+        total += weight * expert_value(state, settings, lead, expert)
         weights += weight
     highest = 0.0
     for level in range(len(settings.levels)):
@@ -408,13 +416,13 @@ def _predict(state: State, settings: Settings, lead: int, row: FloatArray) -> No
 @compiled
 def _predict_all(state: State, settings: Settings, leads: npt.NDArray[np.int64], rows: FloatArray) -> None:
     for at in range(len(leads)):
-        _predict(state, settings, leads[at], rows[at])
+        predict_quantiles(state, settings, leads[at], rows[at])
 
 
 @compiled
 def _feed(state: State, settings: Settings, values: FloatArray) -> None:
     for index in range(len(values)):
-        _update(state, settings, values[index])
+        learn(state, settings, values[index])
 
 
 @compiled
@@ -422,6 +430,6 @@ def _run(
     state: State, settings: Settings, values: FloatArray, forecasts: FloatArray, ready: npt.NDArray[np.bool_]
 ) -> None:
     for index in range(len(values)):
-        _update(state, settings, values[index])
+        learn(state, settings, values[index])
         ready[index] = state.scalars[_STEP] * settings.step_s >= DAY_S
         _predict_all(state, settings, settings.leads, forecasts[index])
