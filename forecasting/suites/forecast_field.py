@@ -14,10 +14,10 @@ import numpy as np
 
 from forecasting.demand.lstm import LstmForecaster, Weights
 from forecasting.demand.lstm_training import LstmSettings, train_lstm
+from forecasting.demand.seasonal_naive import SeasonalNaive
 from forecasting.history import History
 from forecasting.rivals.boosted_lags import BoostedLags, train
 from forecasting.rivals.statistical import MODELS, StatisticalForecaster
-from forecasting.seasonal_naive import SeasonalNaive
 from forecasting.suites.rolling_origins import HORIZON_S, LEVELS, Factory
 from telemetry.forecast_series import DevelopmentSeries, Part
 
