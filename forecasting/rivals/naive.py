@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.base import FloatArray
-from forecasting.rivals.history import HeldHistory, checked, require_leads
+from forecasting.history import HeldHistory, checked, require_leads
 
 DAY_S = 86_400
 _MEDIAN = 0.5

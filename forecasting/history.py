@@ -1,11 +1,27 @@
-"""The last values of a series, gaps held: what every forecaster that looks at a window keeps."""
+"""Series to train on, and the last values of a running one: what forecasters that look at a window keep."""
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from forecasting.base import FloatArray
+
+
+@dataclass(frozen=True)
+class History:
+    """A series to train on.
+
+    Attributes:
+        values: float64[N], NaN where there is no reading.
+        step_s: seconds per step.
+        start_s: seconds since 1970 of the first step.
+    """
+
+    values: FloatArray = field(repr=False)
+    step_s: int
+    start_s: int
 
 
 class HeldHistory:
