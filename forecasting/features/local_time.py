@@ -141,7 +141,7 @@ def calendar_table(seconds: npt.NDArray[np.int64], place: ServicePlace) -> dict[
     days = stamps.tz_localize(None).normalize().to_numpy().astype("datetime64[D]").astype(np.int64)
     known, which = np.unique(days, return_inverse=True)
     calendars = [_day(int(day), place.country, place.subdivision) for day in known]
-    weekend, holiday, week = (np.array(values)[which] for values in zip(*calendars, strict=True))
+    weekend, holiday, week = np.array(calendars, dtype=np.int64).reshape(-1, 3)[which].T
     at = LocalTime(
         hour=stamps.hour.to_numpy(),
         minute=stamps.minute.to_numpy(),
