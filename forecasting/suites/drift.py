@@ -80,7 +80,7 @@ def drift_suite(seed: int, *, streams: Mapping[str, ErrorStream] | None = None, 
 
     Args:
         seed: Chooses the synthetic streams and the resampling of the intervals.
-        streams: Real forecast errors by series; each needs three weeks.
+        streams: Real forecast errors by series; each needs two weeks.
         seeds: How many synthetic streams.
 
     Raises:
@@ -219,9 +219,9 @@ def _real_table(streams: Mapping[str, ErrorStream]) -> pd.DataFrame:
     rows = []
     for name, stream in streams.items():
         days = len(stream.errors) * stream.step_s / _DAY_S
-        if days < 21 or 3600 % stream.step_s:
+        if days < 14 or 3600 % stream.step_s:
             raise ValueError(
-                f"stream {name!r}: {days:.1f} days of {stream.step_s} s; expected 21 days, whole steps an hour"
+                f"stream {name!r}: {days:.1f} days of {stream.step_s} s; expected 14 days, whole steps an hour"
             )
         tallies = {detector: _Tally() for detector in DETECTORS}
         _play(stream, min(float(REFERENCE_DAYS), days / 2.0), tallies)
