@@ -34,8 +34,8 @@ class TriggerSettings:
     """
 
     step_s: int
-    shadow_hours: int = 12
-    least_growth: float = 1.1
+    shadow_hours: int = 24
+    least_growth: float = 1.15
     memory_hours: int = 24
     rest_hours: int = 24
 

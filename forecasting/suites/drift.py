@@ -107,7 +107,7 @@ def drift_suite(seed: int, *, streams: Mapping[str, ErrorStream] | None = None, 
         f"{seeds} streams, {_QUIET_DAYS} quiet days each; a growth counts as found within {_SEARCHED_DAYS} days; "
         "delays of the missed are infinite in median and 90 % quantile. Intervals: 95 %, streams resampled.",
         "The plain CUSUM takes the wanted rate for independent normal hours; Page-Hinkley has library presets. "
-        "The trigger needs an alarm and errors 10 % above the usual over 12 hours.",
+        "The trigger needs an alarm and errors 15 % above the usual over 24 hours.",
     ]
     if streams:
         tables["Real error streams"] = _real_table(streams)

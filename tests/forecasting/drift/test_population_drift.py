@@ -12,6 +12,7 @@ from forecasting.drift.population import PopulationDrift, population_stability_i
 from forecasting.drift.trigger import RetrainTrigger, TriggerSettings
 
 HOURLY = 3600
+HALF_A_DAY = TriggerSettings(HOURLY, shadow_hours=12, least_growth=1.1)
 RNG = np.random.default_rng(0)
 
 
@@ -129,11 +130,11 @@ def played(trigger: RetrainTrigger, losses: list[float], alarms: set[int]) -> li
     ],
 )
 def test_training_again_needs_an_alarm_and_a_loss(losses: list[float], alarms: set[int], requests: list[int]) -> None:
-    assert played(RetrainTrigger(TriggerSettings(HOURLY)), losses, alarms) == requests
+    assert played(RetrainTrigger(HALF_A_DAY), losses, alarms) == requests
 
 
 def test_a_filled_trigger_starts_whole_and_json_keeps_it() -> None:
-    trigger = RetrainTrigger(TriggerSettings(HOURLY))
+    trigger = RetrainTrigger(HALF_A_DAY)
     assert math.isnan(trigger.growth)
     trigger.fill(np.ones(12), np.ones(12))
     assert trigger.growth == 1.0
@@ -175,8 +176,8 @@ def play(watched: DriftMonitor, days: int, *, error: float = 1.0, load: float = 
 
 
 def test_the_monitor_tells_harmless_drift_from_a_loss() -> None:
-    assert not any(report.error_alarm or report.retrain for report in play(monitor(), 7, error=0.85))
-    shifted = play(monitor(), 7, error=0.85, load=3.0)
+    assert not any(report.error_alarm or report.retrain for report in play(monitor(), 7, error=0.6))
+    shifted = play(monitor(), 7, error=0.6, load=3.0)
     assert any(report.input_alarms == ("load",) for report in shifted)
     assert not any(report.retrain for report in shifted)
     worse = play(monitor(), 7, error=2.0)
