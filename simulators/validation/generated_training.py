@@ -4,8 +4,8 @@ The training part of a trace is cut in two. Its first 60 % is what may be learnt
 and a workload model is fitted to it, whose samples of the same length, from seeds that the fit never saw, train others.
 All are tested on the last 40 %, real weeks that came later. The forecaster is a LightGBM model of the median on the
 features of ``forecasting.features`` at five-minute steps, one per lead; demand, lags and target are taken over the mean
-of the last day, so that level and unit do not matter. Rows of the test that begin within a lead of the cut, or whose
-last day is not known, are left out.
+of the last day, so that level and unit do not matter. Forecasts that are made before the cut are not tested; a first
+day of training whose mean is not yet known is left out.
 """
 
 from functools import cache
