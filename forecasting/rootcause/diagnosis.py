@@ -1,0 +1,171 @@
+"""Name the cause of an incident of a service graph, with what speaks for it and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from forecasting.rootcause.deviations import (
+    BIN_TICKS,
+    CPU,
+    ERROR,
+    MEAN,
+    P50,
+    P95,
+    RPS,
+    SATURATION,
+    Deviations,
+    measure_deviations,
+)
+from forecasting.rootcause.evidence import EVIDENCE, gather_evidence
+from forecasting.rootcause.incident import DEMAND, METRICS, FloatArray, Incident, Topology
+from forecasting.rootcause.model import CauseModel, sharpened
+from forecasting.rootcause.patterns import Library, load_library
+from forecasting.rootcause.result import Correlation, Factor, RootCause, ranked, shared_factors
+from forecasting.rootcause.rule import topology_rule
+
+LEAST_PATTERN: Final = 0.5
+"""Probability below which no pattern is said to match."""
+
+_GROUPS: Final = ((RPS,), (P50, P95, MEAN), (ERROR,), (CPU,), (SATURATION,))
+_LEAST_CORRELATION = 0.6
+_MOST_CORRELATED = 5
+_BINS_BEFORE = 120 // BIN_TICKS
+_RULE_SHARPNESS = 1.0
+_FIT_SHARPNESS = 6.0
+
+
+def diagnose(incident: Incident, model: CauseModel | None = None) -> RootCause:
+    """Return the verdict on an incident.
+
+    Args:
+        incident: what is known. With nothing unusual in it the verdict is a guess, and its confidence says so.
+        model: a trained model; without one the topology rule ranks and the library's fingerprints name the pattern,
+            with a confidence that was not calibrated.
+    """
+    topology = incident.topology
+    found = measure_deviations(incident)
+    evidence = gather_evidence(found, topology)
+    library = load_library("graph")
+    chances = _chances(found, evidence, topology, model)
+    best = int(chances.argmax())
+    candidates = ranked(topology.candidates, chances.tolist())
+    patterns = ranked(library.kinds, _patterns(evidence[best], best == len(topology.names), library, model).tolist())
+    match = patterns[0].name if patterns[0].probability >= LEAST_PATTERN else None
+    factors = _factors(found, topology, best, model)
+    cause = topology.candidates[best]
+    return RootCause(
+        primary_cause=cause,
+        contributing_factors=factors,
+        correlated_metrics=_correlated(found, topology, best, factors),
+        pattern_match=match,
+        confidence_score=candidates[0].probability,
+        recommended_actions=_actions(library, match, cause, candidates[1].name),
+        candidates=candidates,
+        patterns=patterns,
+    )
+
+
+def rank_candidates(incident: Incident, model: CauseModel | None = None) -> FloatArray:
+    """Return float64[C], the probability of each candidate; as :func:`diagnose` without the explanation."""
+    found = measure_deviations(incident)
+    return _chances(found, gather_evidence(found, incident.topology), incident.topology, model)
+
+
+def _chances(found: Deviations, evidence: FloatArray, topology: Topology, model: CauseModel | None) -> FloatArray:
+    if model is not None:
+        return model.probabilities(evidence)
+    return sharpened(topology_rule(found, topology)[None, :], _RULE_SHARPNESS)[0]
+
+
+def _patterns(row: FloatArray, is_demand: bool, library: Library, model: CauseModel | None) -> FloatArray:
+    """Return [K] the probability of each pattern of the library; one that strikes elsewhere has 0."""
+    fits = library.fit(row[None, :], EVIDENCE)[0]
+    odds = _FIT_SHARPNESS * fits
+    if model is not None:
+        known = dict(zip(model.kind.kinds, model.kind.sharpness * model.kind.log_odds(row[None, :])[0], strict=True))
+        odds = np.array([known.get(kind, -np.inf) for kind in library.kinds])
+    fitting = np.array([(pattern.strikes == "demand") == is_demand for pattern in library.patterns])
+    return sharpened(np.where(fitting, odds, -np.inf), 1.0)
+
+
+def _factors(found: Deviations, topology: Topology, best: int, model: CauseModel | None) -> tuple[Factor, ...]:
+    """Return the metrics that speak for the best candidate: how far its log odds fall when one is taken away."""
+    if best == len(topology.names):
+        return (Factor(f"{topology.names[0]} request_rps", found.load_z, float(np.exp(found.load_effect)), 1.0),)
+    whole = _score(found, topology, best, model)
+    rows = []
+    for group in _GROUPS:
+        sizes = np.abs(np.where(np.isfinite(found.z[best, list(group)]), found.z[best, list(group)], -np.inf))
+        known = np.isfinite(found.z[best, list(group)])
+        if not known.any():
+            continue
+        lead = group[int(np.where(known, sizes, -1.0).argmax())]
+        name = METRICS[lead] if lead < MEAN else METRICS[P50]
+        weight = whole - _score(_without(found, best, group), topology, best, model)
+        rows.append((f"{topology.names[best]} {name}", *_size(found, best, lead), weight))
+    return shared_factors(rows)
+
+
+def _size(found: Deviations, service: int, series: int) -> tuple[float, float]:
+    return float(found.z[service, series]), float(np.exp(found.effect[service, series]))
+
+
+def _score(found: Deviations, topology: Topology, best: int, model: CauseModel | None) -> float:
+    if model is None:
+        return float(topology_rule(found, topology)[best])
+    return float(model.log_odds(gather_evidence(found, topology)[best : best + 1])[0])
+
+
+def _without(found: Deviations, service: int, group: Sequence[int]) -> Deviations:
+    """Return the deviations as if some metrics of a service were missing."""
+    changed = {}
+    for name in ("effect", "z", "early", "late", "actual", "expected", "spread"):
+        values = getattr(found, name).copy()
+        values[service, list(group)] = np.nan
+        changed[name] = values
+    return replace(found, **changed)
+
+
+def _correlated(
+    found: Deviations, topology: Topology, best: int, factors: tuple[Factor, ...]
+) -> tuple[Correlation, ...]:
+    """Return metrics whose residuals moved with the leading factor's, two hours before the start included."""
+    names = [f"{service} {metric}" for service in topology.names for metric in METRICS]
+    recent = slice(-found.window_bins - _BINS_BEFORE, None)
+    if best == len(topology.names):
+        lead, paths = found.load[recent], found.logs[recent, :, :MEAN]
+    elif factors:
+        paths = found.residual[recent, :, :MEAN]
+        lead = paths.reshape(len(paths), -1)[:, names.index(factors[0].metric)]
+    else:
+        return ()
+    rows = []
+    for name, path in zip(names, paths.reshape(len(paths), -1).T, strict=True):
+        if factors and name == factors[0].metric and best < len(topology.names):
+            continue
+        correlation = correlate(lead, path)
+        if abs(correlation) >= _LEAST_CORRELATION:
+            rows.append(Correlation(name, correlation))
+    return tuple(sorted(rows, key=lambda item: -abs(item.correlation))[:_MOST_CORRELATED])
+
+
+def correlate(one: FloatArray, other: FloatArray) -> float:
+    """Return the correlation of two paths over what is known of both; 0 for fewer than six pairs or a constant."""
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 6:
+        return 0.0
+    first, second = one[both] - one[both].mean(), other[both] - other[both].mean()
+    size = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float(np.clip((first * second).sum() / size, -1.0, 1.0)) if size > 1e-12 else 0.0
+
+
+def _actions(library: Library, match: str | None, cause: str, second: str) -> tuple[str, ...]:
+    if match is not None:
+        return tuple(action.format(cause=cause) for action in library.pattern(match).actions)
+    where = "the demand at the entry" if cause == DEMAND else cause
+    return (
+        f"no known pattern fits: look at {where} first, then at {second}",
+        "compare what was deployed or configured just before the start",
+    )
