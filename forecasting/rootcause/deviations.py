@@ -26,6 +26,7 @@ Z95: Final = 1.6449
 
 _DAY_BINS = 1440 // BIN_TICKS
 _HOUR_BINS = 60 // BIN_TICKS
+_EDGE_BINS = 10 // BIN_TICKS
 _LONGEST_MEAN = 24
 _LEAST_SPREAD = 0.004
 _SMALL_ERROR = 1e-4
@@ -40,7 +41,7 @@ class Deviations:
     Attributes:
         effect: [S, 7] mean log ratio of actual to expected in the window; series in the order of `SERIES`.
         z: [S, 7] effect over its usual spread.
-        early: [S, 7] largest log ratio of the first ten minutes.
+        early: [S, 7] largest log ratio within ten minutes of the start, before or after: it may be detected late.
         late: [S, 7] mean log ratio of the last quarter of the window.
         actual: [S, 7] mean in the window, in the unit of the metric.
         expected: [S, 7] what it should have been.
@@ -84,7 +85,7 @@ def measure_deviations(incident: Incident) -> Deviations:
     expected = _expected(logs, load, history)
     residual = np.clip(logs - expected, -_LARGEST, _LARGEST)
     inside = residual[history:]
-    effect = _nanmean(inside)
+    effect = nan_mean(inside)
     spread = _spread(residual[:history], min(len(inside), _LONGEST_MEAN))
     spread = np.where(np.isnan(spread), np.nan, np.maximum(spread, _LEAST_SPREAD))
     surge = load[history:] - _clock_load(load, history)
@@ -92,10 +93,10 @@ def measure_deviations(incident: Incident) -> Deviations:
     return Deviations(
         effect=effect,
         z=effect / spread,
-        early=_nanmax(inside[: 10 // BIN_TICKS]),
-        late=_nanmean(inside[-max(1, len(inside) // 4) :]),
-        actual=_nanmean(means[history:]),
-        expected=_nanmean(np.exp(expected[history:])),
+        early=_nan_max(residual[max(0, history - _EDGE_BINS) : history + _EDGE_BINS]),
+        late=nan_mean(inside[-max(1, len(inside) // 4) :]),
+        actual=nan_mean(means[history:]),
+        expected=nan_mean(np.exp(expected[history:])),
         spread=spread,
         load_effect=float(surge.mean()),
         load_z=float(surge.mean()) / load_spread,
@@ -117,15 +118,15 @@ def _bins(incident: Incident) -> tuple[FloatArray, FloatArray]:
     pad = np.full((-len(window) % BIN_TICKS, *window.shape[1:]), np.nan)
     window = np.concatenate((window, pad))
     shape = (-1, BIN_TICKS, *values.shape[1:])
-    return _nanmean(past.reshape(shape), axis=1), _nanmean(window.reshape(shape), axis=1)
+    return nan_mean(past.reshape(shape), axis=1), nan_mean(window.reshape(shape), axis=1)
 
 
 def _mean_latency(means: FloatArray, history: int) -> FloatArray:
     """Return [B, S] mean milliseconds of a lognormal response time with the measured quantiles, or one of them."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        median, high = np.log(means[:, :, P50]), np.log(means[:, :, P95])
+    positive = np.where(means > 0.0, means, np.nan)
+    median, high = np.log(positive[:, :, P50]), np.log(positive[:, :, P95])
     sigma = np.clip((high - median) / Z95, 0.0, 3.0)
-    usual = _nanmedian(sigma[:history])
+    usual = nan_median(sigma[:history])
     usual = np.where(np.isnan(usual), _USUAL_SIGMA, usual)
     spread = np.where(np.isnan(sigma), usual, sigma)
     center = np.where(np.isnan(median), high - Z95 * spread, median)
@@ -134,8 +135,8 @@ def _mean_latency(means: FloatArray, history: int) -> FloatArray:
 
 def _load(log_rps: FloatArray, history: int) -> FloatArray:
     """Return [B] log load of the graph relative to its usual level, without holes."""
-    relative = log_rps - _nanmedian(log_rps[:history])
-    load = _nanmedian(relative, axis=1)
+    relative = log_rps - nan_median(log_rps[:history])
+    load = nan_median(relative, axis=1)
     known = np.flatnonzero(np.isfinite(load))
     if not len(known):
         return np.zeros(len(load))
@@ -157,7 +158,7 @@ def _expected(logs: FloatArray, load: FloatArray, history: int) -> FloatArray:
         ridge = np.diag([1e-9, 1e-3, 1e-1])
         fit = np.linalg.solve(moments + ridge, right[:, :, None])[:, :, 0]
         residual = np.where(known, flat[:history] - basis[:history] @ fit.T, np.nan)
-        scale = 1.4826 * _nanmedian(np.abs(residual)) + 1e-6
+        scale = 1.4826 * nan_median(np.abs(residual)) + 1e-6
         weight = np.where(known, np.minimum(1.0, 2.0 * scale / np.maximum(np.abs(residual), 1e-12)), 0.0)
     expected = basis @ fit.T
     expected[:, known.sum(axis=0) < 6] = np.nan
@@ -177,11 +178,16 @@ def _clock_load(load: FloatArray, history: int) -> FloatArray:
 
 
 def _clock_residual(load: FloatArray, history: int) -> FloatArray:
-    """Return how the load moved off its own level of an hour before, in the history."""
-    if history <= _HOUR_BINS:
+    """Return how wrong the clock was in the history: moves within an hour that yesterday did not make as well.
+
+    Before there are a day and three hours of history the moves themselves, yesterday's share unknown.
+    """
+    past = load[:history]
+    if history >= _DAY_BINS + 3 * _HOUR_BINS:
+        past = past[_DAY_BINS:] - _smooth(past)[:-_DAY_BINS]
+    if len(past) <= _HOUR_BINS:
         return np.zeros(1)
-    smooth = _smooth(load[:history])
-    return np.asarray(load[_HOUR_BINS:history] - smooth[:-_HOUR_BINS])
+    return np.asarray(past[_HOUR_BINS:] - _smooth(past)[:-_HOUR_BINS])
 
 
 def _smooth(load: FloatArray) -> FloatArray:
@@ -200,22 +206,23 @@ def _spread(residual: FloatArray, bins: int) -> FloatArray:
     count[bins:] -= count[:-bins].copy()
     enough = count[bins - 1 :] > bins // 2
     means = np.where(enough, total[bins - 1 :] / np.maximum(count[bins - 1 :], 1), np.nan)
-    return 1.4826 * _nanmedian(np.abs(means - _nanmedian(means)))
+    return 1.4826 * nan_median(np.abs(means - nan_median(means)))
 
 
-def _nanmean(values: FloatArray, axis: int = 0) -> FloatArray:
+def nan_mean(values: FloatArray, axis: int = 0) -> FloatArray:
+    """Return the mean of what is known, NaN where nothing is."""
     known = np.isfinite(values)
     count = known.sum(axis=axis)
     total = np.where(known, values, 0.0).sum(axis=axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _nanmax(values: FloatArray) -> FloatArray:
+def _nan_max(values: FloatArray) -> FloatArray:
     largest = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
     return np.where(np.isfinite(largest), largest, np.nan)
 
 
-def _nanmedian(values: FloatArray, axis: int = 0) -> FloatArray:
+def nan_median(values: FloatArray, axis: int = 0) -> FloatArray:
     """Return the median of what is known, NaN where nothing is; numpy's own warns and is slow."""
     known = np.isfinite(values)
     count = known.sum(axis=axis, keepdims=True)

@@ -19,18 +19,17 @@ from forecasting.rootcause.deviations import (
     measure_deviations,
 )
 from forecasting.rootcause.evidence import EVIDENCE, gather_evidence
+from forecasting.rootcause.explanation import correlated_metrics, shared_factors
 from forecasting.rootcause.incident import DEMAND, METRICS, FloatArray, Incident, Topology
 from forecasting.rootcause.model import CauseModel, sharpened
 from forecasting.rootcause.patterns import Library, load_library
-from forecasting.rootcause.result import Correlation, Factor, RootCause, ranked, shared_factors
+from forecasting.rootcause.result import Correlation, Factor, RootCause, ranked
 from forecasting.rootcause.rule import topology_rule
 
 LEAST_PATTERN: Final = 0.5
 """Probability below which no pattern is said to match."""
 
 _GROUPS: Final = ((RPS,), (P50, P95, MEAN), (ERROR,), (CPU,), (SATURATION,))
-_LEAST_CORRELATION = 0.6
-_MOST_CORRELATED = 5
 _BINS_BEFORE = 120 // BIN_TICKS
 _RULE_SHARPNESS = 1.0
 _FIT_SHARPNESS = 6.0
@@ -76,7 +75,7 @@ def rank_candidates(incident: Incident, model: CauseModel | None = None) -> Floa
 def _chances(found: Deviations, evidence: FloatArray, topology: Topology, model: CauseModel | None) -> FloatArray:
     if model is not None:
         return model.probabilities(evidence)
-    return sharpened(topology_rule(found, topology)[None, :], _RULE_SHARPNESS)[0]
+    return sharpened(topology_rule(found, topology), _RULE_SHARPNESS)
 
 
 def _patterns(row: FloatArray, is_demand: bool, library: Library, model: CauseModel | None) -> FloatArray:
@@ -131,34 +130,15 @@ def _without(found: Deviations, service: int, group: Sequence[int]) -> Deviation
 def _correlated(
     found: Deviations, topology: Topology, best: int, factors: tuple[Factor, ...]
 ) -> tuple[Correlation, ...]:
-    """Return metrics whose residuals moved with the leading factor's, two hours before the start included."""
+    """Return metrics whose residuals moved with the leading factor's; for demand, metrics that moved with the load."""
     names = [f"{service} {metric}" for service in topology.names for metric in METRICS]
     recent = slice(-found.window_bins - _BINS_BEFORE, None)
-    if best == len(topology.names):
-        lead, paths = found.load[recent], found.logs[recent, :, :MEAN]
-    elif factors:
-        paths = found.residual[recent, :, :MEAN]
-        lead = paths.reshape(len(paths), -1)[:, names.index(factors[0].metric)]
-    else:
-        return ()
-    rows = []
-    for name, path in zip(names, paths.reshape(len(paths), -1).T, strict=True):
-        if factors and name == factors[0].metric and best < len(topology.names):
-            continue
-        correlation = correlate(lead, path)
-        if abs(correlation) >= _LEAST_CORRELATION:
-            rows.append(Correlation(name, correlation))
-    return tuple(sorted(rows, key=lambda item: -abs(item.correlation))[:_MOST_CORRELATED])
-
-
-def correlate(one: FloatArray, other: FloatArray) -> float:
-    """Return the correlation of two paths over what is known of both; 0 for fewer than six pairs or a constant."""
-    both = np.isfinite(one) & np.isfinite(other)
-    if both.sum() < 6:
-        return 0.0
-    first, second = one[both] - one[both].mean(), other[both] - other[both].mean()
-    size = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float(np.clip((first * second).sum() / size, -1.0, 1.0)) if size > 1e-12 else 0.0
+    is_demand = best == len(topology.names)
+    source = found.logs if is_demand else found.residual
+    paths = dict(zip(names, source[recent, :, :MEAN].reshape(-1, len(names)).T, strict=True))
+    if is_demand:
+        return correlated_metrics(DEMAND, paths | {DEMAND: found.load[recent]})
+    return correlated_metrics(factors[0].metric, paths) if factors else ()
 
 
 def _actions(library: Library, match: str | None, cause: str, second: str) -> tuple[str, ...]:

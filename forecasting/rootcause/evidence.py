@@ -29,9 +29,7 @@ _EXPLAINED: Final = (
     "errors at first, beyond later",
     "callers' latency explained",
 )
-_NEIGHBORS: Final = tuple(
-    f"{where} {name} z" for where in ("callees' largest", "callers' largest") for name in SERIES
-)
+_NEIGHBORS: Final = tuple(f"{where} {name} z" for where in ("callees' largest", "callers' largest") for name in SERIES)
 _RIVALS: Final = (
     "latency unexplained, z",
     "latency unexplained, share",
@@ -136,7 +134,9 @@ def _explained(found: Deviations, calls: npt.NDArray[np.bool_]) -> FloatArray:
     load = np.where(np.isnan(effect[:, RPS]), _mean_of(effect[:, RPS], calls.T), effect[:, RPS])
     load_of_callers = _mean_of(load, calls.T)
     explains = (rate_now * mean_now - rate_usual * mean_usual) / np.maximum(np.abs(rise), 1e-3)[:, None]
-    explains = np.where(calls & np.isfinite(explains), np.clip(explains, -2.0, 2.0), -np.inf).max(axis=0, initial=-np.inf)
+    explains = np.where(calls & np.isfinite(explains), np.clip(explains, -2.0, 2.0), -np.inf).max(
+        axis=0, initial=-np.inf
+    )
     return np.stack(
         (
             own_share,
@@ -170,7 +170,7 @@ def _added_variance(found: Deviations) -> FloatArray:
     added = mean_now - mean_usual
     moved = np.abs(added) > 0.03 * mean_usual
     share = np.divide(variance_now - variance_usual, added**2, out=np.full(len(added), np.nan), where=moved)
-    return np.clip(share, -5.0, 10.0)
+    return np.asarray(np.clip(share, -5.0, 10.0))
 
 
 def _rates(rps: FloatArray, calls: npt.NDArray[np.bool_]) -> FloatArray:

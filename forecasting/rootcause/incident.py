@@ -32,6 +32,24 @@ SHORTEST_HISTORY: Final = 60
 
 
 @dataclass(frozen=True)
+class Look:
+    """When somebody looks at an incident.
+
+    Attributes:
+        ticks: how long after the supposed start, or None for the end of the incident.
+        late_ticks: how much later than the true start the supposed one is, as after a slow detection.
+    """
+
+    ticks: int | None = None
+    late_ticks: int = 0
+
+    def window(self, start_tick: int, end_tick: int) -> tuple[int, int]:
+        """Return the window that is looked at, of at least one tick, for an incident in [start_tick, end_tick)."""
+        start = min(start_tick + self.late_ticks, end_tick - 1)
+        return start, end_tick if self.ticks is None else min(start + self.ticks, end_tick)
+
+
+@dataclass(frozen=True)
 class Topology:
     """Who calls whom.
 
@@ -57,7 +75,7 @@ class Topology:
         if self.caller.shape != self.callee.shape or self.caller.ndim != 1:
             raise ValueError(f"caller and callee have shapes {self.caller.shape} and {self.callee.shape}; expected [E]")
         ends = np.concatenate((self.caller, self.callee))
-        if len(ends) and not (0 <= ends.min() and ends.max() < len(self.names)):
+        if len(ends) and not (ends.min() >= 0 and ends.max() < len(self.names)):
             raise ValueError(f"a call names service {ends.min()}..{ends.max()}; known: 0..{len(self.names) - 1}")
         if (self.caller == self.callee).any():
             raise ValueError("a service calls itself")
@@ -106,9 +124,10 @@ class Incident:
         if self.start_tick < SHORTEST_HISTORY:
             raise ValueError(f"only {self.start_tick} ticks before the start; at least {SHORTEST_HISTORY} are needed")
 
-    def seen_after(self, ticks: int) -> "Incident":
-        """Return the incident as known ``ticks`` after its start (1 or more), or at its end if that is earlier."""
-        return replace(self, end_tick=min(self.start_tick + ticks, self.end_tick))
+    def seen(self, look: Look) -> "Incident":
+        """Return the incident as known at a look; never later than its own end."""
+        start, end = look.window(self.start_tick, self.end_tick)
+        return replace(self, start_tick=start, end_tick=end)
 
 
 @dataclass(frozen=True)

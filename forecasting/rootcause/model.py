@@ -66,7 +66,7 @@ class CauseModel:
 
     def probabilities(self, rows: FloatArray) -> FloatArray:
         """Return float64[C] of the candidates of one incident, adding up to 1."""
-        return sharpened(self.log_odds(rows)[None, :], self.sharpness)[0]
+        return sharpened(self.log_odds(rows), self.sharpness)
 
 
 def log_odds(probability: FloatArray) -> FloatArray:
@@ -76,7 +76,7 @@ def log_odds(probability: FloatArray) -> FloatArray:
 
 
 def sharpened(odds: FloatArray, sharpness: float) -> FloatArray:
-    """Return the softmax of each row of ``odds`` times ``sharpness``; -inf gives 0."""
+    """Return the softmax of ``odds`` times ``sharpness`` over the last axis; -inf gives 0."""
     scaled = sharpness * odds
     shares = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=-1, keepdims=True))

@@ -1,8 +1,9 @@
 """The library of known patterns: what each kind of trouble looks like, what causes it, and what to do about it.
 
 The library is data (``configs/rootcause/patterns.json``). A fingerprint names pieces of evidence and, for each, a
-direction: ``up``, ``down`` or ``same``. How well a pattern fits is the mean over the known pieces of the logarithm of
-the chance of that direction, where ``up`` has a chance of one half at the evidence's ``threshold``.
+direction: ``up``, ``down`` or ``same``. How well a pattern fits is the mean over its pieces of the logarithm of the
+chance of that direction, where ``up`` has a chance of one half at the evidence's ``threshold``; a piece that is unknown
+counts as a coin.
 """
 
 import json
@@ -21,6 +22,7 @@ Scope = Literal["graph", "service"]
 _DIRECTIONS: Final = ("up", "down", "same")
 _STEEPNESS: Final = 3.0
 _LEAST: Final = 0.02
+_COIN: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ class Library:
         """Return float64[N, K], how well each pattern fits each row of evidence: 0 perfectly, below 0 less well.
 
         Args:
-            evidence: float64[N, F]; NaN where unknown, and then not counted. A row without any known piece fits every
-                pattern equally badly.
+            evidence: float64[N, F]; NaN where unknown.
             names: [F] names of the columns.
         """
         fits = np.empty((len(evidence), len(self.patterns)))
@@ -82,11 +83,8 @@ class Library:
                 _chance(evidence[:, names.index(name)] / self.thresholds[name], direction)
                 for name, direction in pattern.fingerprint.items()
             ]
-            logs = np.log(np.maximum(np.array(chances), _LEAST))
-            known = np.isfinite(logs)
-            count = known.sum(axis=0)
-            fits[:, column] = np.where(known, logs, 0.0).sum(axis=0) / np.maximum(count, 1)
-            fits[count == 0, column] = np.log(_LEAST)
+            known = np.where(np.isnan(chances), _COIN, chances)
+            fits[:, column] = np.log(np.maximum(known, _LEAST)).mean(axis=0)
         return fits
 
 

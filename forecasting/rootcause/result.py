@@ -65,18 +65,3 @@ def ranked(names: tuple[str, ...], probabilities: list[float]) -> tuple[Candidat
     """Return candidates by falling probability; ties keep their order."""
     pairs = [Candidate(name, float(value)) for name, value in zip(names, probabilities, strict=True)]
     return tuple(sorted(pairs, key=lambda item: -item.probability))
-
-
-def shared_factors(rows: list[tuple[str, float, float, float]]) -> tuple[Factor, ...]:
-    """Return factors from (metric, z, ratio, weight) rows, the strongest first; weights below 0 count as 0.
-
-    Where no weight is above 0 the shares follow the deviations.
-    """
-    weights = [max(weight, 0.0) for *_, weight in rows]
-    if not sum(weights) > 0.0:
-        weights = [abs(z) for _, z, _, _ in rows]
-    total = sum(weights)
-    if not total > 0.0:
-        return ()
-    found = [Factor(name, z, ratio, weight / total) for (name, z, ratio, _), weight in zip(rows, weights, strict=True)]
-    return tuple(sorted((item for item in found if item.share > 0.0), key=lambda item: -item.share))

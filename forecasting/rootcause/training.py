@@ -1,7 +1,8 @@
 """Train root-cause analysis on labelled incidents; needs LightGBM, using the result does not.
 
-Every incident is learnt from as it looks at its end and a few minutes after its start, so that the model knows how
-little an early look shows. Confidence is fitted on incidents that the trees of their fold have not seen.
+Every incident is learnt from as it looks at its end, a few minutes after its start, and with a start that was noticed
+late, so that the model knows how little an early look shows. Confidence is fitted on incidents that the trees of
+their fold have not seen.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ import numpy.typing as npt
 
 from forecasting.rootcause.deviations import measure_deviations
 from forecasting.rootcause.evidence import EVIDENCE, gather_evidence
-from forecasting.rootcause.incident import FloatArray, LabelledIncident
+from forecasting.rootcause.incident import FloatArray, LabelledIncident, Look
 from forecasting.rootcause.model import CauseModel, KindModel, log_odds
 from forecasting.trees import FlatTrees, flatten
 
-EARLY_LOOKS: Final = (10, 30)
-"""Ticks after the start at which an incident is learnt from, besides its end."""
+LOOKS: Final = (Look(), Look(10), Look(30), Look(20, late_ticks=5))
+"""When each incident is learnt from."""
 
 _FOLDS: Final = 3
 _CAUSE_ROUNDS: Final = 400
@@ -51,8 +52,8 @@ def train_root_cause(tables: Sequence[LabelledIncident], seed: int) -> CauseMode
     """
     if len(tables) < 30:
         raise ValueError(f"root cause needs at least 30 incidents to learn from, got {len(tables)}")
-    looks = [_look(item, ticks) for item in tables for ticks in (*EARLY_LOOKS, None)]
-    owner = np.repeat(np.arange(len(tables)), len(EARLY_LOOKS) + 1)
+    looks = [_evidence(item, look) for item in tables for look in LOOKS]
+    owner = np.repeat(np.arange(len(tables)), len(LOOKS))
     truths = np.array([item.incident.topology.candidates.index(item.cause) for item in tables])[owner]
     fold = np.random.default_rng([seed, 0x4C]).permutation(len(tables)) % _FOLDS
     held_out = [np.empty(0)] * len(looks)
@@ -112,8 +113,8 @@ def fit_sharpness(odds: Sequence[FloatArray], truths: npt.NDArray[np.int64]) -> 
     return float(factors[likelihood.argmax()])
 
 
-def _look(item: LabelledIncident, ticks: int | None) -> FloatArray:
-    incident = item.incident if ticks is None else item.incident.seen_after(ticks)
+def _evidence(item: LabelledIncident, look: Look) -> FloatArray:
+    incident = item.incident.seen(look)
     return gather_evidence(measure_deviations(incident), incident.topology)
 
 
