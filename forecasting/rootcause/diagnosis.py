@@ -21,7 +21,7 @@ from forecasting.rootcause.deviations import (
 from forecasting.rootcause.evidence import EVIDENCE, gather_evidence
 from forecasting.rootcause.explanation import correlated_metrics, shared_factors
 from forecasting.rootcause.incident import DEMAND, METRICS, FloatArray, Incident, Topology
-from forecasting.rootcause.model import CauseModel, sharpened
+from forecasting.rootcause.model import CauseModel, pattern_odds, sharpened
 from forecasting.rootcause.patterns import Library, load_library
 from forecasting.rootcause.result import Correlation, Factor, RootCause, ranked
 from forecasting.rootcause.rule import topology_rule
@@ -31,8 +31,7 @@ LEAST_PATTERN: Final = 0.5
 
 _GROUPS: Final = ((RPS,), (P50, P95, MEAN), (ERROR,), (CPU,), (SATURATION,))
 _BINS_BEFORE = 120 // BIN_TICKS
-_RULE_SHARPNESS = 1.0
-_FIT_SHARPNESS = 6.0
+_RULE_SHARPNESS = 1.3
 
 
 def diagnose(incident: Incident, model: CauseModel | None = None) -> RootCause:
@@ -40,8 +39,8 @@ def diagnose(incident: Incident, model: CauseModel | None = None) -> RootCause:
 
     Args:
         incident: what is known. With nothing unusual in it the verdict is a guess, and its confidence says so.
-        model: a trained model; without one the topology rule ranks and the library's fingerprints name the pattern,
-            with a confidence that was not calibrated.
+        model: a trained model; without one the topology rule ranks and the library's fingerprints name the pattern;
+            confidence then has one factor, fitted on training incidents, and is less honest.
     """
     topology = incident.topology
     found = measure_deviations(incident)
@@ -80,11 +79,7 @@ def _chances(found: Deviations, evidence: FloatArray, topology: Topology, model:
 
 def _patterns(row: FloatArray, is_demand: bool, library: Library, model: CauseModel | None) -> FloatArray:
     """Return [K] the probability of each pattern of the library; one that strikes elsewhere has 0."""
-    fits = library.fit(row[None, :], EVIDENCE)[0]
-    odds = _FIT_SHARPNESS * fits
-    if model is not None:
-        known = dict(zip(model.kind.kinds, model.kind.sharpness * model.kind.log_odds(row[None, :])[0], strict=True))
-        odds = np.array([known.get(kind, -np.inf) for kind in library.kinds])
+    odds = pattern_odds(row, library, EVIDENCE, None if model is None else model.kind)
     fitting = np.array([(pattern.strikes == "demand") == is_demand for pattern in library.patterns])
     return sharpened(np.where(fitting, odds, -np.inf), 1.0)
 

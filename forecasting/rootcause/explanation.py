@@ -1,28 +1,32 @@
 """What a verdict is explained with: shares of the metrics that speak for it, and metrics that moved along."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from forecasting.rootcause.incident import FloatArray
 from forecasting.rootcause.result import Correlation, Factor
 
+LEAST_Z: Final = 2.0
+"""Usual spreads from which a metric is said to have moved."""
+
 _LEAST_CORRELATION = 0.6
 _MOST_CORRELATED = 5
 
 
 def shared_factors(rows: Sequence[tuple[str, float, float, float]]) -> tuple[Factor, ...]:
-    """Return factors from (metric, z, ratio, weight) rows, the strongest first; weights below 0 count as 0.
+    """Return factors from (metric, z, ratio, weight) rows, the strongest first.
 
-    Where no weight is above 0 the shares follow the deviations.
+    Only metrics that moved count: an ordinary one may rule other causes out, but contributes nothing. Weights below 0
+    count as 0; where none is above, the shares follow the deviations.
     """
-    weights = [max(weight, 0.0) for *_, weight in rows]
+    moved = [row for row in rows if abs(row[1]) >= LEAST_Z]
+    weights = [max(weight, 0.0) for *_, weight in moved]
     if not sum(weights) > 0.0:
-        weights = [abs(z) for _, z, _, _ in rows]
+        weights = [abs(z) for _, z, _, _ in moved]
     total = sum(weights)
-    if not total > 0.0:
-        return ()
-    found = [Factor(name, z, ratio, weight / total) for (name, z, ratio, _), weight in zip(rows, weights, strict=True)]
+    found = [Factor(name, z, ratio, weight / total) for (name, z, ratio, _), weight in zip(moved, weights, strict=True)]
     return tuple(sorted((item for item in found if item.share > 0.0), key=lambda item: -item.share))
 
 

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.rootcause.incident import FloatArray
+from forecasting.rootcause.patterns import Library
 from forecasting.trees import FlatTrees, load_trees, save_trees
 
 _LEAST = 1e-6
+_FIT_SHARPNESS = 6.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,22 @@ def sharpened(odds: FloatArray, sharpness: float) -> FloatArray:
     scaled = sharpness * odds
     shares = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=-1, keepdims=True))
+
+
+def pattern_odds(row: FloatArray, library: Library, evidence: tuple[str, ...], model: KindModel | None) -> FloatArray:
+    """Return [K] log odds of the library's patterns; one that the model has not learnt is judged by its fingerprint.
+
+    Args:
+        row: float64[F], evidence of one candidate or event.
+        library: the patterns.
+        evidence: [F] names of the columns.
+        model: a trained model; None to go by fingerprints alone.
+    """
+    odds = _FIT_SHARPNESS * library.fit(row[None, :], evidence)[0]
+    if model is not None:
+        learnt = dict(zip(model.kinds, model.sharpness * model.log_odds(row[None, :])[0], strict=True))
+        odds = np.array([learnt.get(kind, odd) for kind, odd in zip(library.kinds, odds, strict=True)])
+    return np.asarray(odds)
 
 
 def save_model(path: Path, model: CauseModel | KindModel) -> None:

@@ -8,13 +8,12 @@ import numpy as np
 from forecasting.rootcause.diagnosis import LEAST_PATTERN
 from forecasting.rootcause.explanation import correlated_metrics, shared_factors
 from forecasting.rootcause.incident import FloatArray
-from forecasting.rootcause.model import KindModel, sharpened
+from forecasting.rootcause.model import KindModel, pattern_odds, sharpened
 from forecasting.rootcause.patterns import load_library
 from forecasting.rootcause.result import RootCause, ranked
 from forecasting.rootcause.signals import EVIDENCE, SIGNALS, LabelledEvent, SignalEvent, signal_evidence
 from forecasting.rootcause.training import LOOKS, train_kinds
 
-_FIT_SHARPNESS = 8.0
 _TICKS_BEFORE = 120
 _SIZES: Final = {
     "demand_rps": ("demand z", "demand effect"),
@@ -76,32 +75,24 @@ def train_signal_kinds(tables: Sequence[LabelledEvent], seed: int) -> KindModel:
 
 
 def _odds(evidence: FloatArray, model: KindModel | None) -> FloatArray:
-    """Return [K] log odds of the library's kinds; -inf for one that the model does not know."""
-    library = load_library("service")
-    if model is None:
-        return np.asarray(_FIT_SHARPNESS * library.fit(evidence[None, :], EVIDENCE)[0])
-    known = dict(zip(model.kinds, model.sharpness * model.log_odds(evidence[None, :])[0], strict=True))
-    return np.array([known.get(kind, -np.inf) for kind in library.kinds])
+    return pattern_odds(evidence, load_library("service"), EVIDENCE, model)
 
 
 def _weighted_signals(
     event: SignalEvent, model: KindModel | None, best: int, odds: FloatArray
 ) -> list[tuple[str, float, float, float]]:
-    """Return each signal's deviation, ratio, and how far the lead of the best kind falls without it."""
+    """Return each known signal's deviation, ratio, and how far the lead of the best kind falls without it."""
     evidence = signal_evidence(event)
     rows = []
     for column, name in enumerate(SIGNALS):
         blind = _odds(signal_evidence(event, without=column), model)
         weight = _lead(odds, best) - _lead(blind, best)
         z, ratio = (evidence[EVIDENCE.index(part)] for part in _SIZES[name])
-        rows.append((name, _finite(np.sinh(z)), _finite(np.exp(ratio), otherwise=1.0), weight))
+        if np.isfinite(z) and np.isfinite(ratio):
+            rows.append((name, float(np.sinh(z)), float(np.exp(ratio)), weight))
     return rows
 
 
 def _lead(odds: FloatArray, best: int) -> float:
     """Return the log odds of the best kind over the strongest other."""
     return float(odds[best] - np.delete(odds, best).max())
-
-
-def _finite(value: float, otherwise: float = 0.0) -> float:
-    return float(value) if np.isfinite(value) else otherwise

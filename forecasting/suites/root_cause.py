@@ -5,6 +5,7 @@ The suite knows only tables; whoever calls it makes them, trains on some and sco
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -54,6 +55,7 @@ def root_cause_suite(
     other_tests: Mapping[str, Sequence[LabelledIncident]] | None = None,
     kind_model: KindModel | None = None,
     events: Mapping[str, Sequence[LabelledEvent]] | None = None,
+    looks: Mapping[str, Look] = LOOKS,
 ) -> Finding:
     """Return how often the cause is found, by difficulty, fault, look and share of missing metrics.
 
@@ -64,6 +66,7 @@ def root_cause_suite(
         other_tests: further incidents by title, for example with other shares missing.
         kind_model: names kinds in one service's signals; with ``events`` it is scored too.
         events: labelled events by title.
+        looks: when verdicts are asked for, by title.
     """
     tests = {"easy": test_easy, "hard": test_hard, "all": [*test_easy, *test_hard]} | dict(other_tests or {})
     verdicts = {title: [diagnose(item.incident, cause_model) for item in items] for title, items in tests.items()}
@@ -71,32 +74,34 @@ def root_cause_suite(
     both = [*test_easy, *test_hard]
     right = np.array([answer.primary_cause == item.cause for answer, item in zip(verdicts["all"], both, strict=True)])
     confidence = np.array([answer.confidence_score for answer in verdicts["all"]])
-    looks = _by_look({"easy": test_easy, "hard": test_hard}, cause_model)
+    early = _by_look({"easy": test_easy, "hard": test_hard}, cause_model, looks)
     tables = {
         "Cause among the first k": _summary(tests, places),
         "Right at first try, by fault": _by_fault(test_easy, test_hard, places),
-        "How early": looks,
+        "How early": early,
         "Known patterns": _patterns(tests, verdicts, cause_model),
         "Confidence and truth": _confidence(confidence, right),
         "Cost": _cost(both[:40], cause_model),
     }
     if kind_model is not None and events is not None:
-        tables["Kinds in the signals of one service, by look"] = _kinds_by_look(events, kind_model)
+        tables["Kinds in the signals of one service, by look"] = _kinds_by_look(events, kind_model, looks)
         tables["Kinds in the signals of one service"] = _kinds(events, kind_model)
     checks = [
         Check(f"root cause, {title}: AC@{k}", accuracy_at(places[title]["trained"], k), low, 1.0, "1", _TARGET)
         for title in ("easy", "hard", "all")
         for k, low in ((1, 0.85), (3, 0.97))
     ]
-    return Finding(checks=checks, tables=tables, figures={"root_cause": _figure(looks, confidence, right)}, notes=_NOTES)
+    return Finding(
+        checks=checks, tables=tables, figures={"root_cause": _figure(early, confidence, right)}, notes=_NOTES
+    )
 
 
 _NOTES: Final = (
     "Graphs, demand, faults and holes of the test incidents come from seeds that no training incident has.",
     "A candidate is each service and the demand; chance is one over their number. A tie counts against the method.",
     "The largest deviation is that of any metric of a service, or of the load for the demand; it knows no topology.",
-    "Whole window: start and end of the fault are known. The other looks know a start, true or noticed late, and nothing "
-    "after the minutes named; a minute that has not come is never read.",
+    "Whole window: start and end of the fault are known. The other looks know a start, true or noticed late, and "
+    "nothing after the minutes named; a minute that has not come is never read.",
     "Confidence is calibrated on held-out training incidents; the table shows test incidents, whole window.",
     "A kind is right when the first pattern is the true one, whether or not the cause was found.",
 )
@@ -146,9 +151,11 @@ def _by_fault(
     return pd.DataFrame.from_dict(columns, orient="index").rename_axis("fault").reset_index()
 
 
-def _by_look(tests: Mapping[str, Sequence[LabelledIncident]], model: CauseModel) -> pd.DataFrame:
-    rows: list[tuple[str, str, float, float, float, float, float, float]] = []
-    for name, look in LOOKS.items():
+def _by_look(
+    tests: Mapping[str, Sequence[LabelledIncident]], model: CauseModel, looks: Mapping[str, Look]
+) -> pd.DataFrame:
+    rows: list[tuple[object, ...]] = []
+    for name, look in looks.items():
         for title, items in tests.items():
             seen = [LabelledIncident(item.incident.seen(look), item.cause, item.kind) for item in items]
             verdicts = [diagnose(item.incident, model) for item in seen]
@@ -179,11 +186,11 @@ def _patterns(
 
 def _confidence(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> pd.DataFrame:
     found = pd.DataFrame(reliability(confidence, right, EDGES), columns=["answers", "mean confidence", "share right"])
-    found.insert(0, "confidence", [f"{low:g}-{high:g}" for low, high in zip(EDGES[:-1], EDGES[1:], strict=True)])
-    whole = ("all", float(len(right)), float(confidence.mean()), float(right.mean()))
-    found.loc[len(found)] = list(whole)
-    found["gap"] = [*(found["mean confidence"] - found["share right"])[:-1], calibration_error(confidence, right, EDGES)]
-    return found
+    found.insert(0, "confidence", [f"{low:g}-{high:g}" for low, high in pairwise(EDGES)])
+    found["gap"] = (found["mean confidence"] - found["share right"]).abs()
+    error = calibration_error(confidence, right, EDGES)
+    whole = pd.DataFrame([("all", len(right), confidence.mean(), right.mean(), error)], columns=found.columns)
+    return pd.concat([found, whole], ignore_index=True)
 
 
 def _cost(items: Sequence[LabelledIncident], model: CauseModel) -> pd.DataFrame:
@@ -193,9 +200,11 @@ def _cost(items: Sequence[LabelledIncident], model: CauseModel) -> pd.DataFrame:
     return pd.DataFrame({"what": ["one verdict, CPU ms"], "value": [1e3 * (time.process_time() - began) / len(items)]})
 
 
-def _kinds_by_look(events: Mapping[str, Sequence[LabelledEvent]], model: KindModel) -> pd.DataFrame:
+def _kinds_by_look(
+    events: Mapping[str, Sequence[LabelledEvent]], model: KindModel, looks: Mapping[str, Look]
+) -> pd.DataFrame:
     rows = []
-    for name, look in LOOKS.items():
+    for name, look in looks.items():
         for title, items in events.items():
             seen = [item.event.seen(look) for item in items]
             trained = [diagnose_signals(event, model) for event in seen]
@@ -232,7 +241,7 @@ def _figure(looks: pd.DataFrame, confidence: npt.NDArray[np.float64], right: npt
 
     page = Figure(figsize=(12, 4.5), layout="constrained")
     early, reliable = page.subplots(1, 2)
-    names = list(LOOKS)
+    names = list(dict.fromkeys(looks["look"]))
     for title, marker in (("easy", "o"), ("hard", "s")):
         own = looks[looks["incidents"] == title]
         early.plot(own["AC@1"].to_numpy(), range(len(names)), marker, label=f"{title}, trained")

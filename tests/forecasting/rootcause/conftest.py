@@ -22,8 +22,8 @@ def play(
 ) -> Incident:
     """Four services, front calling cart and search, cart calling the database; times simply add up.
 
-    An independent and much simpler world than the simulator's: no queues, no retries, 2 % noise. ``network_ms`` is
-    on the call from front to search.
+    An independent and much simpler world than the simulator's: no queues, no retries, 2 % noise. ``network_ms`` is a
+    constant wait on the call from front to search.
     """
     rng = np.random.default_rng(seed)
     ticks = start + MINUTES
@@ -41,14 +41,15 @@ def play(
         busy[inside, NAMES.index(name)] *= factor
     mean = own.copy()
     mean[:, 1] += mean[:, 3]
-    mean[:, 0] += mean[:, 1] + mean[:, 2] + np.where(inside, network_ms, 0.0)
+    mean[:, 0] += mean[:, 1] + mean[:, 2]
+    waiting = np.where(inside[:, None], [network_ms, 0.0, 0.0, 0.0], 0.0)
     failed = failing.copy()
     failed[:, 1] = 1.0 - (1.0 - failing[:, 1]) * (1.0 - failing[:, 3])
     failed[:, 0] = 1.0 - (1.0 - failing[:, 0]) * (1.0 - failed[:, 1]) * (1.0 - failed[:, 2])
     values = np.empty((ticks, 4, len(METRICS)))
     values[:, :, METRICS.index("request_rps")] = load[:, None]
-    values[:, :, METRICS.index("latency_p50_ms")] = 0.8 * mean
-    values[:, :, METRICS.index("latency_p95_ms")] = 2.0 * mean
+    values[:, :, METRICS.index("latency_p50_ms")] = 0.8 * mean + waiting
+    values[:, :, METRICS.index("latency_p95_ms")] = 2.0 * mean + waiting
     values[:, :, METRICS.index("error_fraction")] = failed
     values[:, :, METRICS.index("cpu_utilization")] = busy
     values[:, :, METRICS.index("saturation")] = 0.4
