@@ -65,10 +65,17 @@ def diagnose(incident: Incident, model: CauseModel | None = None) -> RootCause:
     )
 
 
-def rank_candidates(incident: Incident, model: CauseModel | None = None) -> FloatArray:
-    """Return float64[C], the probability of each candidate; as :func:`diagnose` without the explanation."""
+def rank_candidates(incident: Incident, model: CauseModel | None = None) -> tuple[FloatArray, FloatArray]:
+    """Return float64[C] and float64[K], the probabilities of candidates and of the library's patterns.
+
+    As :func:`diagnose`, without the explanation and several times as fast.
+    """
     found = measure_deviations(incident)
-    return _chances(found, gather_evidence(found, incident.topology), incident.topology, model)
+    evidence = gather_evidence(found, incident.topology)
+    chances = _chances(found, evidence, incident.topology, model)
+    best = int(chances.argmax())
+    is_demand = best == len(incident.topology.names)
+    return chances, _patterns(evidence[best], is_demand, load_library("graph"), model)
 
 
 def _chances(found: Deviations, evidence: FloatArray, topology: Topology, model: CauseModel | None) -> FloatArray:

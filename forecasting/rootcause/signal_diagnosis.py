@@ -56,6 +56,11 @@ def diagnose_signals(event: SignalEvent, model: KindModel | None = None) -> Root
     )
 
 
+def rank_kinds(event: SignalEvent, model: KindModel | None = None) -> FloatArray:
+    """Return float64[K], the probability of each pattern of the library; :func:`diagnose_signals` unexplained."""
+    return sharpened(_odds(signal_evidence(event), model), 1.0)
+
+
 def train_signal_kinds(tables: Sequence[LabelledEvent], seed: int) -> KindModel:
     """Return a model of the kinds in ``tables``, trained on each event at its end and early on.
 

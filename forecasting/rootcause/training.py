@@ -17,7 +17,7 @@ from forecasting.rootcause.incident import FloatArray, LabelledIncident, Look
 from forecasting.rootcause.model import CauseModel, KindModel, log_odds
 from forecasting.trees import FlatTrees, flatten
 
-LOOKS: Final = (Look(), Look(10), Look(30), Look(20, late_ticks=5))
+LOOKS: Final = (Look(), Look(10), Look(30), Look(20, late_ticks=5), Look(30, late_ticks=15))
 """When each incident is learnt from."""
 
 _FOLDS: Final = 3

@@ -5,6 +5,7 @@ The suite knows only tables; whoever calls it makes them, trains on some and sco
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -14,12 +15,12 @@ import pandas as pd
 
 from forecasting.metrics.ranking import accuracy_at, average_at, calibration_error, chance_at, place_of, reliability
 from forecasting.rootcause.deviations import measure_deviations
-from forecasting.rootcause.diagnosis import diagnose
+from forecasting.rootcause.diagnosis import diagnose, rank_candidates
 from forecasting.rootcause.incident import LabelledIncident, Look
 from forecasting.rootcause.model import CauseModel, KindModel
-from forecasting.rootcause.result import RootCause
+from forecasting.rootcause.patterns import load_library
 from forecasting.rootcause.rule import largest_deviation, topology_rule
-from forecasting.rootcause.signal_diagnosis import diagnose_signals
+from forecasting.rootcause.signal_diagnosis import rank_kinds
 from forecasting.rootcause.signals import LabelledEvent
 from forecasting.suites.finding import Finding
 from telemetry.check import Check
@@ -44,7 +45,6 @@ EDGES: Final = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 _TARGET: Final = "target: right at first try >= 0.85, among the first three >= 0.97"
 _METHODS: Final = ("trained", "topology rule", "largest deviation")
-Places = dict[str, npt.NDArray[np.int64]]
 
 
 def root_cause_suite(
@@ -68,26 +68,25 @@ def root_cause_suite(
         events: labelled events by title.
         looks: when verdicts are asked for, by title.
     """
-    tests = {"easy": test_easy, "hard": test_hard, "all": [*test_easy, *test_hard]} | dict(other_tests or {})
-    verdicts = {title: [diagnose(item.incident, cause_model) for item in items] for title, items in tests.items()}
-    places = {title: _places(items, verdicts[title]) for title, items in tests.items()}
-    both = [*test_easy, *test_hard]
-    right = np.array([answer.primary_cause == item.cause for answer, item in zip(verdicts["all"], both, strict=True)])
-    confidence = np.array([answer.confidence_score for answer in verdicts["all"]])
-    early = _by_look({"easy": test_easy, "hard": test_hard}, cause_model, looks)
+    headline = {"easy": test_easy, "hard": test_hard}
+    tests = headline | {"all": [*test_easy, *test_hard]} | dict(other_tests or {})
+    answers = {title: _answer(items, cause_model, Look()) for title, items in tests.items()}
+    right = answers["all"].places["trained"] == 1
+    confidence = answers["all"].confidence
+    early = _by_look(headline, cause_model, looks)
     tables = {
-        "Cause among the first k": _summary(tests, places),
-        "Right at first try, by fault": _by_fault(test_easy, test_hard, places),
+        "Cause among the first k": _summary(tests, answers),
+        "Right at first try, by fault": _by_fault(headline, answers),
         "How early": early,
-        "Known patterns": _patterns(tests, verdicts, cause_model),
+        "Known patterns": _patterns(tests, answers, cause_model),
         "Confidence and truth": _confidence(confidence, right),
-        "Cost": _cost(both[:40], cause_model),
+        "Cost": _cost(tests["all"][:40], cause_model),
     }
     if kind_model is not None and events is not None:
         tables["Kinds in the signals of one service, by look"] = _kinds_by_look(events, kind_model, looks)
         tables["Kinds in the signals of one service"] = _kinds(events, kind_model)
     checks = [
-        Check(f"root cause, {title}: AC@{k}", accuracy_at(places[title]["trained"], k), low, 1.0, "1", _TARGET)
+        Check(f"root cause, {title}: AC@{k}", accuracy_at(answers[title].places["trained"], k), low, 1.0, "1", _TARGET)
         for title in ("easy", "hard", "all")
         for k, low in ((1, 0.85), (3, 0.97))
     ]
@@ -107,46 +106,55 @@ _NOTES: Final = (
 )
 
 
-def _places(items: Sequence[LabelledIncident], verdicts: Sequence[RootCause]) -> Places:
-    """Return the place of the true cause by method, int[N]."""
-    rows = []
-    for item, verdict in zip(items, verdicts, strict=True):
-        topology = item.incident.topology
-        truth = topology.candidates.index(item.cause)
-        chances = {candidate.name: candidate.probability for candidate in verdict.candidates}
-        found = measure_deviations(item.incident)
-        rows.append(
-            (
-                place_of([chances[name] for name in topology.candidates], truth),
-                place_of(topology_rule(found, topology), truth),
-                place_of(largest_deviation(found), truth),
-            )
-        )
-    return dict(zip(_METHODS, np.array(rows, dtype=np.int64).T, strict=True))
+@dataclass(frozen=True)
+class _Answers:
+    """What was answered about some incidents: place of the true cause by method, confidence, and the first pattern."""
+
+    places: dict[str, npt.NDArray[np.int64]]
+    confidence: npt.NDArray[np.float64]
+    kinds: list[str]
 
 
-def _summary(tests: Mapping[str, Sequence[LabelledIncident]], places: Mapping[str, Places]) -> pd.DataFrame:
+def _answer(items: Sequence[LabelledIncident], model: CauseModel, look: Look) -> _Answers:
+    rows, confidence, kinds = [], [], []
+    for item in items:
+        incident = item.incident.seen(look)
+        truth = incident.topology.candidates.index(item.cause)
+        chances, patterns = rank_candidates(incident, model)
+        found = measure_deviations(incident)
+        scores = (chances, topology_rule(found, incident.topology), largest_deviation(found))
+        rows.append([place_of(score, truth) for score in scores])
+        confidence.append(float(chances.max()))
+        kinds.append(load_library("graph").kinds[int(patterns.argmax())])
+    places = dict(zip(_METHODS, np.array(rows, dtype=np.int64).T, strict=True))
+    return _Answers(places, np.array(confidence), kinds)
+
+
+def _share_right(said: Sequence[str], items: Sequence[LabelledIncident | LabelledEvent]) -> float:
+    return float(np.mean([kind == item.kind for kind, item in zip(said, items, strict=True)]))
+
+
+def _summary(tests: Mapping[str, Sequence[LabelledIncident]], answers: Mapping[str, _Answers]) -> pd.DataFrame:
     rows: list[tuple[str, int, str, float, float, float]] = []
     for title, items in tests.items():
-        counts = [len(item.incident.topology.candidates) for item in items]
-        for method, found in places[title].items():
+        for method, found in answers[title].places.items():
             figures = (accuracy_at(found, 1), accuracy_at(found, 3), average_at(found, 5))
             rows.append((title, len(items), method, *figures))
+        counts = [len(item.incident.topology.candidates) for item in items]
         chance = [chance_at(counts, k) for k in range(1, 6)]
         rows.append((title, len(items), "chance", chance[0], chance[2], float(np.mean(chance))))
     return pd.DataFrame(rows, columns=["incidents", "number", "method", "AC@1", "AC@3", "Avg@5"])
 
 
-def _by_fault(
-    easy: Sequence[LabelledIncident], hard: Sequence[LabelledIncident], places: Mapping[str, Places]
-) -> pd.DataFrame:
+def _by_fault(tests: Mapping[str, Sequence[LabelledIncident]], answers: Mapping[str, _Answers]) -> pd.DataFrame:
     columns: dict[str, dict[str, float]] = {}
-    for title, items in (("easy", easy), ("hard", hard)):
+    for title, items in tests.items():
         kinds = np.array([item.kind for item in items])
         counts = np.array([len(item.incident.topology.candidates) for item in items])
         for kind in sorted(set(kinds.tolist())):
             row = columns.setdefault(kind, {})
-            row |= {f"{title}, {method}": accuracy_at(places[title][method][kinds == kind], 1) for method in _METHODS}
+            places = answers[title].places
+            row |= {f"{title}, {method}": accuracy_at(places[method][kinds == kind], 1) for method in _METHODS}
             row[f"{title}, chance"] = chance_at(counts[kinds == kind], 1)
     return pd.DataFrame.from_dict(columns, orient="index").rename_axis("fault").reset_index()
 
@@ -157,31 +165,31 @@ def _by_look(
     rows: list[tuple[object, ...]] = []
     for name, look in looks.items():
         for title, items in tests.items():
-            seen = [LabelledIncident(item.incident.seen(look), item.cause, item.kind) for item in items]
-            verdicts = [diagnose(item.incident, model) for item in seen]
-            places = _places(seen, verdicts)
-            firsts = [accuracy_at(places[method], 1) for method in _METHODS]
-            kinds = np.mean([answer.patterns[0].name == item.kind for answer, item in zip(verdicts, seen, strict=True)])
-            stated = np.mean([answer.confidence_score for answer in verdicts])
-            rows.append(
-                (name, title, firsts[0], accuracy_at(places["trained"], 3), *firsts[1:], float(kinds), float(stated))
-            )
+            found = _answer(items, model, look)
+            firsts = [accuracy_at(found.places[method], 1) for method in _METHODS]
+            thirds = accuracy_at(found.places["trained"], 3)
+            error = calibration_error(found.confidence, found.places["trained"] == 1, EDGES)
+            kinds = _share_right(found.kinds, items)
+            rows.append((name, title, firsts[0], thirds, *firsts[1:], kinds, found.confidence.mean(), error))
     header = ["look", "incidents", "AC@1", "AC@3", "topology rule AC@1", "largest deviation AC@1"]
-    return pd.DataFrame(rows, columns=[*header, "kind right", "mean confidence"])
+    return pd.DataFrame(rows, columns=[*header, "kind right", "mean confidence", "calibration error"])
 
 
 def _patterns(
-    tests: Mapping[str, Sequence[LabelledIncident]], verdicts: Mapping[str, Sequence[RootCause]], model: CauseModel
+    tests: Mapping[str, Sequence[LabelledIncident]], answers: Mapping[str, _Answers], model: CauseModel
 ) -> pd.DataFrame:
-    rows = []
+    library = load_library("graph")
+    rows: list[tuple[str, float, float, float, float]] = []
     for title, items in tests.items():
-        kinds = [item.kind for item in items]
-        first = [answer.patterns[0].name for answer in verdicts[title]]
-        untrained = [diagnose(item.incident).patterns[0].name for item in items]
-        none = np.mean([answer.pattern_match is None for answer in verdicts[title]])
-        shares = [float(np.mean([a == b for a, b in zip(found, kinds, strict=True)])) for found in (first, untrained)]
-        rows.append((title, *shares, 1.0 / len(model.kind.kinds), float(none)))
-    return pd.DataFrame(rows, columns=["incidents", "kind right", "untrained", "chance", "no pattern named"])
+        patterns = [rank_candidates(item.incident)[1] for item in items]
+        untrained = [library.kinds[int(chances.argmax())] for chances in patterns]
+        found = answers[title].places["trained"] == 1
+        given = [kind == item.kind for kind, item in zip(answers[title].kinds, items, strict=True)]
+        shares = (_share_right(answers[title].kinds, items), float(np.mean(np.array(given)[found])))
+        rows.append((title, *shares, _share_right(untrained, items), 1.0 / len(model.kind.kinds)))
+    return pd.DataFrame(
+        rows, columns=["incidents", "kind right", "kind right where the cause is", "untrained", "chance"]
+    )
 
 
 def _confidence(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> pd.DataFrame:
@@ -203,36 +211,36 @@ def _cost(items: Sequence[LabelledIncident], model: CauseModel) -> pd.DataFrame:
 def _kinds_by_look(
     events: Mapping[str, Sequence[LabelledEvent]], model: KindModel, looks: Mapping[str, Look]
 ) -> pd.DataFrame:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name, look in looks.items():
         for title, items in events.items():
-            seen = [item.event.seen(look) for item in items]
-            trained = [diagnose_signals(event, model) for event in seen]
-            right = np.array([a.patterns[0].name == item.kind for a, item in zip(trained, items, strict=True)])
-            plain = [diagnose_signals(event).patterns[0].name for event in seen]
-            untrained = np.mean([a == item.kind for a, item in zip(plain, items, strict=True)])
-            stated = np.array([answer.confidence_score for answer in trained])
+            trained = np.array([rank_kinds(item.event.seen(look), model) for item in items])
+            said, stated = _first_kinds(trained), trained.max(axis=1)
+            untrained = _share_right(_first_kinds([rank_kinds(item.event.seen(look)) for item in items]), items)
+            right = np.array([kind == item.kind for kind, item in zip(said, items, strict=True)])
             error = calibration_error(stated, right, EDGES)
-            rows.append(
-                (name, title, len(items), right.mean(), float(untrained), 1 / len(model.kinds), stated.mean(), error)
-            )
+            chance = 1.0 / len(model.kinds)
+            rows.append((name, title, len(items), right.mean(), untrained, chance, stated.mean(), error))
     header = ["look", "events", "number", "kind right", "untrained", "chance", "mean confidence", "calibration error"]
     return pd.DataFrame(rows, columns=header)
+
+
+def _first_kinds(chances: Sequence[npt.NDArray[np.float64]] | npt.NDArray[np.float64]) -> list[str]:
+    kinds = load_library("service").kinds
+    return [kinds[int(row.argmax())] for row in chances]
 
 
 def _kinds(events: Mapping[str, Sequence[LabelledEvent]], model: KindModel) -> pd.DataFrame:
     columns: dict[str, dict[str, float]] = {kind: {} for kind in model.kinds}
     for title, items in events.items():
-        said = np.array([diagnose_signals(item.event, model).patterns[0].name for item in items])
+        said = np.array(_first_kinds([rank_kinds(item.event, model) for item in items]))
         true = np.array([item.kind for item in items])
-        for kind in model.kinds:
-            number = int((true == kind).sum())
-            columns[kind][f"{title}, events"] = float(number)
-            columns[kind][f"{title}, found"] = float((said[true == kind] == kind).mean()) if number else np.nan
-            named = int((said == kind).sum())
-            columns[kind][f"{title}, right when named"] = (
-                float((true[said == kind] == kind).mean()) if named else np.nan
-            )
+        for kind, row in columns.items():
+            right = float(((said == kind) & (true == kind)).sum())
+            number, named = int((true == kind).sum()), int((said == kind).sum())
+            row[f"{title}, events"] = float(number)
+            row[f"{title}, found"] = right / number if number else np.nan
+            row[f"{title}, right when named"] = right / named if named else np.nan
     return pd.DataFrame.from_dict(columns, orient="index").rename_axis("kind").reset_index()
 
 

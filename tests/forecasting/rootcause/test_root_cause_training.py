@@ -98,7 +98,8 @@ def test_a_cause_that_is_no_candidate_is_refused(played) -> None:
 def test_training_twice_gives_the_same_bits(played, model) -> None:
     again = train_root_cause(labelled(played, 36), seed=3)
     incident = played(own_ms={"cart": 9.0}, seed=99)
-    np.testing.assert_array_equal(rank_candidates(incident, again), rank_candidates(incident, model))
+    for first, second in zip(rank_candidates(incident, again), rank_candidates(incident, model), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.slow
@@ -109,7 +110,7 @@ def test_causes_in_unseen_graphs_are_found_far_above_chance_and_largest_deviatio
     learnt, plain, counts = [], [], []
     for item in tests:
         truth = item.incident.topology.candidates.index(item.cause)
-        learnt.append(place_of(rank_candidates(item.incident, model), truth))
+        learnt.append(place_of(rank_candidates(item.incident, model)[0], truth))
         plain.append(place_of(largest_deviation(measure_deviations(item.incident)), truth))
         counts.append(len(item.incident.topology.candidates))
     assert accuracy_at(learnt, 1) >= 0.85
