@@ -4,7 +4,7 @@ import pytest
 from forecasting.rootcause.evidence import EVIDENCE
 from forecasting.rootcause.incident import LabelledIncident, Look
 from forecasting.rootcause.model import CauseModel, KindModel
-from forecasting.suites.root_cause import EDGES, LOOKS, root_cause_suite
+from forecasting.suites.root_cause import EDGES, root_cause_suite
 from forecasting.trees import FlatTrees
 
 
@@ -38,14 +38,16 @@ def incidents(played) -> list[LabelledIncident]:
 
 
 def test_a_model_that_is_right_scores_one_beside_chance_and_rules(incidents) -> None:
-    finding = root_cause_suite(hand_made(), incidents, incidents[::-1], other_tests={"again": incidents[:2]})
+    looks = {"at the end": Look(), "late": Look(20, late_ticks=5)}
+    again = {"again": incidents[:2]}
+    finding = root_cause_suite(hand_made(), incidents, incidents[::-1], other_tests=again, looks=looks)
     assert [check.measured for check in finding.checks] == [1.0] * 6
     assert all(check.holds for check in finding.checks)
     summary = finding.tables["Cause among the first k"].set_index(["incidents", "method"])
     assert summary.loc[("easy", "chance"), "AC@1"] == pytest.approx(0.2)
     assert summary.loc[("easy", "chance"), "Avg@5"] == pytest.approx(0.6)
     assert summary.loc[("again", "trained"), "number"] == 2
-    assert set(finding.tables["How early"]["look"]) == set(LOOKS)
+    assert set(finding.tables["How early"]["look"]) == set(looks)
     confidence = finding.tables["Confidence and truth"]
     assert confidence["answers"].iloc[:-1].sum() == confidence["answers"].iloc[-1] == 8
     assert len(confidence) == len(EDGES)

@@ -32,7 +32,7 @@ def labelled(played, n: int) -> list[LabelledIncident]:
 
 @pytest.fixture(scope="module")
 def model(played):
-    return train_root_cause(labelled(played, 36), seed=3)
+    return train_root_cause(labelled(played, 30), seed=3)
 
 
 def test_the_sharpness_that_made_the_luck_is_recovered() -> None:
@@ -96,7 +96,7 @@ def test_a_cause_that_is_no_candidate_is_refused(played) -> None:
 
 @pytest.mark.slow
 def test_training_twice_gives_the_same_bits(played, model) -> None:
-    again = train_root_cause(labelled(played, 36), seed=3)
+    again = train_root_cause(labelled(played, 30), seed=3)
     incident = played(own_ms={"cart": 9.0}, seed=99)
     for first, second in zip(rank_candidates(incident, again), rank_candidates(incident, model), strict=True):
         np.testing.assert_array_equal(first, second)
