@@ -103,7 +103,7 @@ DEMAND: Final = (
 )
 CONSTRAINTS: Final = (
     _positive("boot_s", 50, 130, "usual seconds from the launch of an instance to its first request"),
-    Column("demand_level", 0.1, 0.99, 0.5, 0.99, "quantile level of the demand that the fleet has to serve"),
+    Column("demand_level", 0.1, 0.99, 0.1, 0.99, "quantile level of the demand that the fleet has to serve"),
     Column("slo_p95_ms", np.nextafter(0.0, 1.0), np.inf, 150, 500, "95 % of the requests take no longer, milliseconds"),
     Column("spot_share", 0, 1, 0, 1, "share of the instances that may be spot"),
 )

@@ -54,6 +54,7 @@ LONGEST_MS: Final = 10_000.0
 LEAST_ERROR: Final = 1e-6
 _FULL: Final = 0.98
 _LOAD_LIMIT: Final = 8.0
+_LARGEST_LOGIT: Final = 30.0
 
 
 def performance_features(table: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -171,15 +172,16 @@ class PerformancePredictor:
         """
         values, beyond = performance_features(table)
         outputs = self.outputs(values)
-        p95 = np.minimum(np.exp(outputs[:, 0]), LONGEST_MS)
-        p99 = np.minimum(np.maximum(np.exp(outputs[:, 1]), p95), LONGEST_MS)
-        errors = np.exp(outputs[:, 2])
+        p95, p99 = np.exp(np.minimum(outputs[:, :2], np.log(LONGEST_MS))).T
+        p99 = np.maximum(p99, p95)
+        errors = np.exp(np.minimum(outputs[:, 2], 0.0))
+        logits = np.clip(outputs[:, 3], -_LARGEST_LOGIT, _LARGEST_LOGIT)
         low, high = self._residuals[np.searchsorted(self._edges, p95)].T
         return PerformanceForecast(
             p95_ms=p95,
             p99_ms=p99,
-            error_rate=np.where(errors < 2.0 * LEAST_ERROR, 0.0, np.minimum(errors, 1.0)),
-            bad_probability=1.0 / (1.0 + np.exp(-outputs[:, 3])),
+            error_rate=np.where(errors < 2.0 * LEAST_ERROR, 0.0, errors),
+            bad_probability=1.0 / (1.0 + np.exp(-logits)),
             p95_low_ms=p95 * np.exp(low),
             p95_high_ms=np.minimum(p95 * np.exp(high), LONGEST_MS),
             extrapolates=beyond,
