@@ -51,6 +51,7 @@ CONTEXT: Final = (
 PERFORMANCE_FEATURES: Final = (*PRESSURE, *CONTEXT)
 LONGEST_MS: Final = 10_000.0
 """Response times are read off a grid that ends here: this value means that or more."""
+LEAST_MS: Final = 1.0
 LEAST_ERROR: Final = 1e-6
 _FULL: Final = 0.98
 _LOAD_LIMIT: Final = 8.0
@@ -172,7 +173,7 @@ class PerformancePredictor:
         """
         values, beyond = performance_features(table)
         outputs = self.outputs(values)
-        p95, p99 = np.exp(np.minimum(outputs[:, :2], np.log(LONGEST_MS))).T
+        p95, p99 = np.clip(np.exp(np.clip(outputs[:, :2], 0.0, 10.0)), LEAST_MS, LONGEST_MS).T
         p99 = np.maximum(p99, p95)
         errors = np.exp(np.minimum(outputs[:, 2], 0.0))
         logits = np.clip(outputs[:, 3], -_LARGEST_LOGIT, _LARGEST_LOGIT)

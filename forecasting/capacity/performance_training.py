@@ -133,7 +133,7 @@ def _network(values: NDArray[np.float32], wanted: FloatArray, settings: Predicto
 
         def __init__(self, rising: int, free: int, units: int) -> None:
             super().__init__()
-            self.raw = nn.Parameter(torch.randn(units, rising) * 0.5 - 2.0)
+            self.raw = nn.Parameter(torch.randn(units, rising) * 0.5 - np.log(rising))
             self.free = nn.Linear(free, units)
 
         def forward(self, rising: torch.Tensor, free: torch.Tensor) -> torch.Tensor:

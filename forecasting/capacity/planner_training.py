@@ -56,7 +56,7 @@ class PlannerSettings:
     high_leaves: int = 24
     high_quantile: float = 0.95
     calibration_share: float = 0.25
-    least_within_one: float = 0.93
+    least_within_one: float = 0.91
 
 
 def train_capacity_planner(table: pd.DataFrame, seed: int, settings: PlannerSettings | None = None) -> CapacityPlanner:

@@ -39,7 +39,7 @@ def states() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def models(cases: pd.DataFrame, states: pd.DataFrame) -> CapacityModels:
     planner = train_capacity_planner(cases, 0, PlannerSettings(rounds=60, high_rounds=30))
-    return CapacityModels(planner, train_performance_predictor(states, 0, PredictorSettings(epochs=12)))
+    return CapacityModels(planner, train_performance_predictor(states, 0, PredictorSettings(epochs=15, batch=128)))
 
 
 FLEET = FleetState(
