@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from forecasting.capacity.columns import (
     LEVELS,
     PLAN_MINUTES,
+    SETTLE_MINUTES,
     demand_column,
 )
 from forecasting.capacity.demand import DemandForecast, read_forecast
@@ -120,12 +121,15 @@ class _Steps:
 def _plan_steps(
     state: FleetState, forecast: DemandForecast, planner: CapacityPlanner, minutes: NDArray[np.int64]
 ) -> _Steps:
-    """Plan step by step: the fleet of a step is the one the next starts from, at ease if it was adequate."""
+    """Plan step by step: the fleet of a step is the one the next starts from, at ease if it was adequate.
+
+    A case is not judged by its first minutes; that of a later step starts so much earlier that the step itself counts.
+    """
     first = _case(state, forecast, 0, state)
     sizes, extremes, flags = [], [], []
     fleet = state
     for minute in minutes:
-        row = first if minute == 0 else _case(fleet, forecast, int(minute), state)
+        row = first if minute == 0 else _case(fleet, forecast, int(minute) - SETTLE_MINUTES, state)
         cases = pd.DataFrame([row, row | {"demand_level": 0.1}, row | {"demand_level": 0.9}])
         plan = planner.plan(cases)
         sizes.append(int(plan.instances[0]))

@@ -199,6 +199,19 @@ def _sizes(found, minutes: np.ndarray) -> np.ndarray:
     return np.array([sizes[np.searchsorted(at, minute, side="right") - 1] for minute in minutes])
 
 
+def test_no_instance_goes_before_the_demand_does(models: CapacityModels) -> None:
+    high, low = _forecast(400.0, 400.0, 100.0, 100.0), _forecast(400.0, 400.0, 400.0, 400.0)
+    leads = [30, 120, 150, 200]
+    falling, steady = (
+        predict_scaling_requirements(replace(FLEET, demand_rps=400.0), demand, models, lead_minutes=leads)
+        for demand in (high, low)
+    )
+    minutes = np.arange(0, 240, STEP_MINUTES)
+    until = minutes <= 120
+    assert _sizes(falling, minutes)[until].min() >= _sizes(steady, minutes)[until].min() - 1
+    assert _sizes(falling, minutes)[-1] < _sizes(steady, minutes)[-1]
+
+
 def test_demand_beyond_the_horizon_changes_no_step(models: CapacityModels) -> None:
     leads = [30, 60, 120, 300]
     near, far = _forecast(300.0, 400.0, 300.0, 300.0), _forecast(300.0, 400.0, 300.0, 3000.0)
