@@ -48,7 +48,7 @@ def test_detect_writes_a_row_per_row(tmp_path: Path) -> None:
     done = run("detect.py", "--series", str(series), "--out", str(out))
     assert done.returncode == 0, done.stderr
     table = pq.read_table(out)
-    assert table.column_names == ["timestamp", "value", "score"]
+    assert table.column_names == ["timestamp", "value", "score", "event", "extent"]
     assert table.num_rows == 240
     assert 0.0 <= min(table["score"].to_pylist()) <= max(table["score"].to_pylist()) <= 1.0
     assert out.with_suffix(".json").exists()

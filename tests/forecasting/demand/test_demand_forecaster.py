@@ -58,7 +58,7 @@ def test_the_unit_of_the_series_does_not_matter() -> None:
     values = demand(3)
     off = np.abs(forecasts(values * 1e4) - 1e4 * forecasts(values)) / (1e4 * values.mean())
     assert np.median(off) < 1e-3
-    assert np.quantile(off, 0.99) < 0.03, "by rounding a feature may fall to the other side of a tree's threshold"
+    assert np.quantile(off, 0.99) < 0.08, "by rounding a feature may fall to the other side of a tree's threshold"
 
 
 def test_it_beats_the_same_time_yesterday_and_the_last_value() -> None:
