@@ -161,7 +161,7 @@ def run_part(name: str, request: Request, out: Path) -> dict[str, Any]:
         "table": [] if found.table is None else _records(found.table),
     }
     if found.study is not None:
-        entry["influence"] = _plain(asdict(found.study))
+        entry["influence"] = plain(asdict(found.study))
     if found.figure is not None:
         entry["figure"] = f"{name}.png"
         out.mkdir(parents=True, exist_ok=True)
@@ -171,20 +171,20 @@ def run_part(name: str, request: Request, out: Path) -> dict[str, Any]:
 
 
 def _check_entry(check: Check) -> dict[str, Any]:
-    content: dict[str, Any] = _plain(asdict(check))
+    content: dict[str, Any] = plain(asdict(check))
     return content | {"holds": bool(check.holds)}
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [_plain(row) for row in table.to_dict("records")]
+    return [plain(row) for row in table.to_dict("records")]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return content as JSON takes it: numbers that are not finite as None, NumPy scalars as Python's."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not isfinite(value) else value

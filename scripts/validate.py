@@ -1,12 +1,11 @@
 """Check the simulator against theory, traces and documents, and measure what each of its mechanisms is worth."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scripts.command import UsageError, clear_errors, progress_bar
+from scripts.command import UsageError, clear_errors, data_folder, progress_bar
 
 
 def validate(
@@ -47,7 +46,7 @@ def validate(
         unknown = [name for name in names if name not in PARTS]
         if unknown:
             raise UsageError(f"--only {unknown[0]}: expected one of {', '.join(PARTS)}")
-        folder = data or _data_folder()
+        folder = data or data_folder()
         for name in names:
             with progress_bar(name, 100) as show:
                 report[name] = run_part(name, Request(folder, quick, seed, show), out)
@@ -59,11 +58,6 @@ def validate(
         write_record(out, config={"only": names, "quick": quick, "data": str(folder)}, seed=seed)
         typer.echo(summary_table(report))
         typer.echo(f"report: {out / PAGE_NAME}")
-
-
-def _data_folder() -> Path:
-    root = Path(__file__).resolve().parent.parent
-    return Path(os.environ.get("FLEETGYM_DATA", root.parent / "shared" / "data"))
 
 
 if __name__ == "__main__":

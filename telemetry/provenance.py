@@ -1,12 +1,17 @@
 """How a result was made: package versions, source commit, and files that are whole or absent."""
 
+import io
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 _ROOT = Path(__file__).resolve().parent.parent
 RECORD_FILE: Final = "record.json"
@@ -44,12 +49,24 @@ def git_commit() -> str | None:
         return None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by a temporary file and a rename, making its folder."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file by a temporary file and a rename, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as :func:`write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as a compressed ``.npz`` file without pickle, as :func:`write_bytes` does."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_bytes(path, content.getvalue())
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,8 +1,6 @@
-"""ONNX files of the capacity models: opening with their record of training, and writing."""
+"""ONNX files of the capacity models: opening with their record of training."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any, Final
 
 RECORD_KEY: Final = "fleetgym"
@@ -30,11 +28,3 @@ def open_session(content: bytes, what: str, features: tuple[str, ...]) -> tuple[
     if tuple(metadata["features"]) != features:
         raise ValueError(f"{what}: the model was made for the features {metadata['features']}, not {list(features)}")
     return session, metadata
-
-
-def write_model(path: Path, content: bytes) -> None:
-    """Write a model by a temporary file and a rename, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)

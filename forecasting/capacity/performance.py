@@ -20,7 +20,8 @@ from forecasting.capacity.columns import (
     read_columns,
 )
 from forecasting.capacity.fluid import ready_shares
-from forecasting.capacity.onnx_file import open_session, write_model
+from forecasting.capacity.onnx_file import open_session
+from telemetry.provenance import write_bytes
 
 FloatArray = NDArray[np.float64]
 
@@ -156,7 +157,7 @@ class PerformancePredictor:
 
     def save(self, path: Path) -> None:
         """Write the ONNX file, whole or not at all."""
-        write_model(path, self.content)
+        write_bytes(path, self.content)
 
     def outputs(self, values: NDArray[np.float32]) -> FloatArray:
         """Return [N, 4] raw outputs: log p95 and log p99 in milliseconds, log error rate, logit of a bad window."""

@@ -29,7 +29,8 @@ from forecasting.capacity.columns import (
     read_columns,
 )
 from forecasting.capacity.fluid import theory_size, tolerated_utilizations
-from forecasting.capacity.onnx_file import open_session, write_model
+from forecasting.capacity.onnx_file import open_session
+from telemetry.provenance import write_bytes
 
 FloatArray = NDArray[np.float64]
 
@@ -251,7 +252,7 @@ class CapacityPlanner:
 
     def save(self, path: Path) -> None:
         """Write the ONNX file, whole or not at all."""
-        write_model(path, self.content)
+        write_bytes(path, self.content)
 
     def scores(self, values: NDArray[np.float32]) -> FloatArray:
         """Return [N, 2] log factors on the theory's size: middle, high quantile."""

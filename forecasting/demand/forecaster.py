@@ -27,7 +27,7 @@ from forecasting.demand.memory import (
     tame,
 )
 from forecasting.demand.seasonal_naive import SeasonalNaive, Settings, State, empty_state, learn, predict_quantiles
-from forecasting.demand.shipped import shipped_boosted
+from forecasting.shipped import shipped_boosted
 from forecasting.trees import predict_row
 from telemetry.compiled import compiled
 

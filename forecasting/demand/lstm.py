@@ -9,11 +9,10 @@ Axes: P patches of a day, H units, L bins of the horizon, Q levels, I inputs of 
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from forecasting.base import FloatArray
 from forecasting.history import HeldHistory, require_leads
 from telemetry.compiled import compiled
+from telemetry.provenance import write_arrays
 
 DAY_S: Final = 86_400
 WEEK_S: Final = 7 * DAY_S
@@ -69,11 +69,7 @@ class Weights:
 
     def save(self, path: Path) -> None:
         """Write an .npz file by a temporary file and a rename."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.npz")
-        arrays: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        np.savez(temporary, **arrays)
-        temporary.replace(path)
+        write_arrays(path, {entry.name: getattr(self, entry.name) for entry in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -5,7 +5,6 @@ a set of boosted trees that give probabilities; those of an incident are made to
 was fitted on incidents held out in training.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from forecasting.rootcause.incident import FloatArray
 from forecasting.rootcause.patterns import Library
 from forecasting.trees import FlatTrees, load_trees, save_trees
+from telemetry.provenance import write_arrays
 
 _LEAST = 1e-6
 _FIT_SHARPNESS = 6.0
@@ -112,11 +112,7 @@ def save_model(path: Path, model: CauseModel | KindModel) -> None:
         arrays |= save_trees(trees, f"kind{at}_")
     if isinstance(model, CauseModel):
         arrays |= {"cause_sharpness": np.array(model.sharpness)} | save_trees(model.trees, "cause_")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    temporary.replace(path)
+    write_arrays(path, arrays)
 
 
 def load_kind_model(path: Path, evidence: tuple[str, ...]) -> KindModel:

@@ -1,8 +1,7 @@
 """The suite of the capacity models: performance predictor and capacity planner on states and cases they never saw."""
 
 from collections.abc import Callable
-from time import perf_counter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -16,9 +15,7 @@ from forecasting.capacity.columns import (
     demand_column,
 )
 from forecasting.capacity.performance import PerformanceForecast, performance_features
-from forecasting.capacity.performance_training import train_performance_predictor
 from forecasting.capacity.planner import CapacityPlan, capacity_features
-from forecasting.capacity.planner_training import train_capacity_planner
 from forecasting.capacity.requirements import CapacityModels, predict_scaling_requirements
 from forecasting.capacity.scaling import FleetState
 from forecasting.suites.finding import Finding
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FloatArray = NDArray[np.float64]
-_Result = TypeVar("_Result")
 
 NEAR: Final = 1.25
 """A state is near the objective if its p95 is within this factor of 250 ms."""
@@ -48,33 +44,26 @@ _NOTES: Final = (
 
 
 def scaling_suite(
+    models: CapacityModels,
     performance_train: pd.DataFrame,
     performance_test: pd.DataFrame,
     capacity_train: pd.DataFrame,
     capacity_test: pd.DataFrame,
-    seed: int,
 ) -> Finding:
-    """Train both models and measure them, with simple rivals beside them.
+    """Measure both models, with simple rivals beside them.
 
     Args:
-        performance_train: Performance table (``forecasting.capacity.columns``).
+        models: Trained on ``performance_train`` and ``capacity_train``.
+        performance_train: Performance table (``forecasting.capacity.columns``); the rivals' training.
         performance_test: The same from another seed.
-        capacity_train: Capacity table.
+        capacity_train: Capacity table; the rivals' training.
         capacity_test: The same from another seed.
-        seed: Of the training.
-
-    Raises:
-        ValueError: As the training functions.
     """
-    predictor, predictor_s = _timed(lambda: train_performance_predictor(performance_train, seed))
-    planner, planner_s = _timed(lambda: train_capacity_planner(capacity_train, seed))
-    models = CapacityModels(planner, predictor)
+    planner, predictor = models.planner, models.predictor
     answers, plan = predictor.predict(performance_test), planner.plan(capacity_test)
     size = capacity_test["instances"].to_numpy(np.int64)
     plans = rival_plans(capacity_train, capacity_test) | {"planner": plan.adequate}
-    seconds = {"training, predictor": predictor_s, "training, planner": planner_s} | _call_seconds(
-        models, performance_test, capacity_test
-    )
+    seconds = _call_seconds(models, performance_test, capacity_test)
     kilobytes = (len(predictor.content) + len(planner.content)) / 1000.0
     checks = (
         *_performance_checks(performance_test, answers),
@@ -100,10 +89,10 @@ def scaling_suite(
     )
 
 
-def _timed(work: Callable[[], _Result]) -> tuple[_Result, float]:
-    start = perf_counter()
-    result = work()
-    return result, perf_counter() - start
+def _seconds(work: Callable[[], object]) -> float:
+    began = perf_counter()
+    work()
+    return perf_counter() - began
 
 
 def _performance_checks(table: pd.DataFrame, answers: PerformanceForecast) -> tuple[Check, ...]:
@@ -276,13 +265,13 @@ def _call_seconds(models: CapacityModels, states: pd.DataFrame, cases: pd.DataFr
     leads = [float(minutes) for minutes in PLAN_MINUTES]
 
     def median(work: Callable[[], object], calls: int) -> float:
-        return float(np.median([_timed(work)[1] for _ in range(calls)]))
+        return float(np.median([_seconds(work) for _ in range(calls)]))
 
     return {
         "predictor, one state": median(lambda: models.predictor.predict(state), TIMED_CALLS),
-        "predictor, a state of many": _timed(lambda: models.predictor.predict(states))[1] / len(states),
+        "predictor, a state of many": _seconds(lambda: models.predictor.predict(states)) / len(states),
         "planner, one case": median(lambda: models.planner.plan(case), TIMED_CALLS),
-        "planner, a case of many": _timed(lambda: models.planner.plan(cases))[1] / len(cases),
+        "planner, a case of many": _seconds(lambda: models.planner.plan(cases)) / len(cases),
         "predict_scaling_requirements, 4 hours": median(
             lambda: predict_scaling_requirements(fleet, demand, models, lead_minutes=leads), 5
         ),

@@ -16,7 +16,7 @@ from forecasting.demand.boosted import (
 from forecasting.demand.design import FEATURES
 from forecasting.demand.forecaster import DemandForecaster, run_series
 from forecasting.demand.memory import MEAN_HOURS
-from forecasting.demand.shipped import DEMAND_FILE, WEIGHTS, shipped_boosted
+from forecasting.shipped import DEMAND_FILE, WEIGHTS, shipped_boosted
 
 SMALL = TrainingSettings(rows_per_series=1500, rows_per_coarser=200, trees=20, least_rows_per_leaf=40)
 
