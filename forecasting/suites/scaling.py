@@ -1,6 +1,7 @@
 """The suite of the capacity models: performance predictor and capacity planner on states and cases they never saw."""
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np

@@ -249,8 +249,8 @@ def test_features_do_not_depend_on_the_other_rows(cases) -> None:
     assert (whole.values[17] == alone.values[0]).all()
 
 
-def test_the_suite_reports_figures_beside_targets(cases, states) -> None:
-    found = scaling_suite(states, performance_table(300, seed=31), cases, capacity_table(200, seed=31), seed=0)
+def test_the_suite_reports_figures_beside_targets(models: CapacityModels, cases, states) -> None:
+    found = scaling_suite(models, states, performance_table(300, seed=31), cases, capacity_table(200, seed=31))
     assert len(found.checks) == 6
     assert all(np.isfinite(check.measured) for check in found.checks)
     assert found.checks[1].measured > 0.75
