@@ -18,6 +18,7 @@ RECORD_FILE: Final = "record.json"
 _PACKAGES: Final = (
     "fleetgym",
     "gymnasium",
+    "lightgbm",
     "numba",
     "numpy",
     "onnxruntime",
@@ -25,6 +26,7 @@ _PACKAGES: Final = (
     "pyarrow",
     "scipy",
     "stable-baselines3",
+    "statsforecast",
     "torch",
 )
 
