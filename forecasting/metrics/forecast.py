@@ -11,7 +11,7 @@ def pinball_loss(actual: npt.ArrayLike, forecast: npt.ArrayLike, level: float) -
 
 
 def weighted_quantile_loss(actual: npt.ArrayLike, forecasts: npt.ArrayLike, levels: npt.ArrayLike) -> float:
-    """Return twice the pinball loss, averaged over levels, per unit of demand.
+    """Return twice the pinball loss, averaged over levels, per unit of demand; NaN where there is no demand.
 
     Args:
         actual: float[N].
@@ -20,14 +20,14 @@ def weighted_quantile_loss(actual: npt.ArrayLike, forecasts: npt.ArrayLike, leve
     """
     columns = np.asarray(forecasts, dtype=np.float64).T
     losses = [pinball_loss(actual, column, level) for column, level in zip(columns, np.asarray(levels), strict=True)]
-    return 2.0 * float(np.mean(losses)) / float(np.nanmean(np.abs(np.asarray(actual, dtype=np.float64))))
+    return _over(2.0 * float(np.mean(losses)), float(np.nanmean(np.abs(np.asarray(actual, dtype=np.float64)))))
 
 
 def wape(actual: npt.ArrayLike, forecast: npt.ArrayLike) -> float:
-    """Return the sum of absolute errors over the sum of demand."""
+    """Return the sum of absolute errors over the sum of demand; NaN where there is no demand."""
     actual = np.asarray(actual, dtype=np.float64)
     known = ~np.isnan(actual + np.asarray(forecast, dtype=np.float64))
-    return float(np.abs(_errors(actual, forecast)).sum() / np.abs(actual[known]).sum())
+    return _over(float(np.abs(_errors(actual, forecast)).sum()), float(np.abs(actual[known]).sum()))
 
 
 def coverage(actual: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
@@ -137,3 +137,7 @@ def coverage_by_horizon(
 def _relative(own: npt.ArrayLike, naive: npt.ArrayLike) -> float:
     own, naive = np.asarray(own, dtype=np.float64), np.asarray(naive, dtype=np.float64)
     return geometric_mean(np.divide(own, naive, out=np.full(own.shape, np.nan), where=naive > 0.0))
+
+
+def _over(loss: float, demand: float) -> float:
+    return loss / demand if demand > 0.0 else float("nan")

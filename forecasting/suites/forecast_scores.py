@@ -59,7 +59,7 @@ def score(rolled: Rolled, step_s: int) -> dict[str, float]:
 def naive_accuracy(history: npt.ArrayLike, step_s: int) -> float:
     """Return 1-WAPE of the better naive forecast over a history, leads up to four hours: how forecastable it is.
 
-    The last value is averaged over all leads; the value of a day ago errs the same at each.
+    The last value is averaged over all leads; the value of a day ago errs the same at each. NaN without any demand.
 
     Args:
         history: float64[N], NaN where there is no reading.
@@ -68,9 +68,10 @@ def naive_accuracy(history: npt.ArrayLike, step_s: int) -> float:
     values = np.asarray(history, dtype=np.float64)
     season = _DAY_S // step_s
     leads = range(1, min(HORIZON_S // step_s, len(values) - 1) + 1)
-    last = [accuracy(values[lead:], values[:-lead]) for lead in leads]
-    day = [accuracy(values[season:], values[:-season])] if len(values) > season else []
-    return float(np.nanmax([np.nanmean(last), *day]))
+    last = [share for lead in leads if np.isfinite(share := accuracy(values[lead:], values[:-lead]))]
+    day = accuracy(values[season:], values[:-season]) if len(values) > season else np.nan
+    found = [*([float(np.mean(last))] if last else []), *([day] if np.isfinite(day) else [])]
+    return max(found, default=float("nan"))
 
 
 def forecastable(series: DevelopmentSeries, part: Part) -> bool:

@@ -9,6 +9,7 @@ from forecasting.metrics.forecast import (
     relative_mase,
     relative_wql,
     wape,
+    weighted_quantile_loss,
 )
 
 
@@ -44,3 +45,8 @@ def test_coverage_by_horizon_counts_each_lead_once() -> None:
     low, high = np.zeros_like(actual), np.array([[2.0, 4.0, 9.0], [0.5, 6.0, 9.0]])
     shares = coverage_by_horizon(actual, low, high, [5, 10, 30], [5, 15, 20, 60])
     np.testing.assert_allclose(shares, [0.5, 0.5, np.nan, 1.0])
+
+
+def test_losses_per_unit_of_demand_need_demand() -> None:
+    assert np.isnan(wape([0.0, 0.0], [1.0, 0.0]))
+    assert np.isnan(weighted_quantile_loss([0.0, 0.0], [[1.0], [0.0]], [0.5]))

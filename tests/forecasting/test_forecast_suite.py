@@ -127,6 +127,11 @@ def test_how_forecastable_a_history_is() -> None:
     assert naive_accuracy(np.random.default_rng(0).exponential(1.0, 1000), HOUR_S) < 0.2
 
 
+def test_a_history_without_demand_is_not_forecastable() -> None:
+    assert np.isnan(naive_accuracy(np.zeros(100), HOUR_S))
+    assert np.isnan(naive_accuracy(np.full(100, np.nan), HOUR_S))
+
+
 def test_the_task_is_four_hours_on_the_series_own_step() -> None:
     assert task_of(TWO[0]) == Task("one", HOUR_S, TWO[0].start, (1, 2, 3, 4), (0.1, 0.5, 0.9))
 
