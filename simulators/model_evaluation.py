@@ -35,6 +35,7 @@ _SCORED_STATES: Final = 8_000
 _SCORED_CASES: Final = 4_000
 _DRIFT_LEAD: Final = 12
 _QUICK_SERIES: Final = 6
+_SLOW_ORIGINS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def forecast(request: Request) -> Finding:
         slow=field.slow,
         trained_s=field.trained_s,
         every_s=21_600 if request.quick else 3_600,
+        slow_origins=_SLOW_ORIGINS,
         watch=request.watch,
     )
 

@@ -99,7 +99,7 @@ def make_scenario(
     if not 0 <= window.start < window.stop <= length:
         raise ValueError(f"{name}: window {window.start}..{window.stop} does not lie in 0..{length}")
     effects = demand_effects(anomalies, length)
-    demand_rps = demand_rps * effects.demand_factor
+    demand_rps = (demand_rps * effects.demand_factor).astype(np.float32).astype(np.float64)
     reference = float(demand_rps[window].mean())
     mean = float(demand_rps[history].mean())
     if reference <= 0.0 or mean <= 0.0:
