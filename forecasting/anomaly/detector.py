@@ -152,7 +152,10 @@ class AnomalyDetector:
         return self
 
     def update(self, value: float) -> float:
-        """Take the next value and return its score, 0..1; a missing one (NaN) scores 0 and is not learnt."""
+        """Take the next value and return its score, 0..1; a missing one (NaN) scores 0 and is not learnt.
+
+        Missing values before the first known one do not count as time.
+        """
         _step(self.state, self.settings, float(value))
         return float(self.state.outputs[_SCORE])
 
@@ -207,6 +210,8 @@ def lasting(rarities: FloatArray) -> float:
 
 @compiled
 def _step(state: DetectorState, settings: DetectorSettings, value: float) -> bool:
+    if math.isnan(value) and state.streams.scalars[SEEN] == 0.0:
+        return False
     observe(state.streams, settings.streams, value, state.rarities)
     outputs = state.outputs
     outputs[_AGE] += 1.0
