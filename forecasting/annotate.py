@@ -4,17 +4,21 @@ Row ``r`` belongs to the decision at the start of tick ``n * r`` (``n = ticks_pe
 late, so the last visible tick is ``n * r - 1 - delay_ticks``. Forecaster and detector are fed the mean of
 the ``n`` ticks that end there, once per row; the first bin may be cut short by the start of the series. A
 lead of ``l`` minutes is the mean demand of the ``n`` ticks that end ``l`` minutes after the last visible one.
+
+Whole series run compiled. With known events the forecaster is fed row by row, each event from its announcement on.
 """
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from forecasting.anomaly.detector import AnomalyDetector, score_series
 from forecasting.base import FloatArray
-from forecasting.demand.boosted import LEADS_MINUTES
+from forecasting.demand.boosted import LEADS_MINUTES, LEVELS
+from forecasting.demand.events import EventForecaster, KnownEvent
 from forecasting.demand.forecaster import DemandForecaster, run_series
 
 
@@ -55,6 +59,7 @@ def annotate(
     delay_ticks: int = 1,
     forecaster: DemandForecaster | None = None,
     detector: AnomalyDetector | None = None,
+    events: Sequence[KnownEvent] = (),
 ) -> Annotation:
     """Return what is known at every ``ticks_per_row``-th tick of a demand series.
 
@@ -65,7 +70,9 @@ def annotate(
         delay_ticks: ticks until a metric becomes visible, 0 or more.
         forecaster: a forecaster to continue from (fitted on the history before tick 0); by default an
             untouched one.
-        detector: the same for the detector. Neither is changed.
+        detector: the same for the detector. Neither is changed. The detector is told of no event.
+        events: known future events, steps counted in rows: row r holds the ticks from ``n * r`` on, and the decision
+            of the row ``announced_step`` is the first to know.
 
     Returns:
         ``ceil(T / ticks_per_row)`` rows.
@@ -80,13 +87,32 @@ def annotate(
     if forecaster.step_s != row_s:
         raise ValueError(f"the forecaster's step is {forecaster.step_s} s; these rows need {row_s} s")
     bins, last_visible = visible_bins(demand_ticks, ticks_per_row=ticks_per_row, delay_ticks=delay_ticks)
-    forecasts, available = run_series(forecaster, bins, [minutes * 60 // row_s for minutes in LEADS_MINUTES])
+    leads = [minutes * 60 // row_s for minutes in LEADS_MINUTES]
+    if events:
+        late = 1 + round(delay_ticks / ticks_per_row)
+        shifted = [replace(item, start_step=item.start_step + late, end_step=item.end_step + late) for item in events]
+        forecasts, available = _run_rows(EventForecaster(forecaster, shifted), bins, leads)
+    else:
+        forecasts, available = run_series(forecaster, bins, leads)
     forecasts[~available] = last_visible[~available, None, None]
     return Annotation(
         forecast_rps=forecasts.astype(np.float32),
         available=available,
         anomaly_score=score_series(detector, bins).astype(np.float32),
     )
+
+
+def _run_rows(
+    forecaster: EventForecaster, bins: FloatArray, leads: Sequence[int]
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Feed row by row; return float64[R, L, 4] what is forecast after each, and bool[R] whether it was ready."""
+    forecasts = np.empty((len(bins), len(leads), len(LEVELS)))
+    ready = np.zeros(len(bins), dtype=np.bool_)
+    for row, value in enumerate(bins):
+        forecaster.update(value)
+        ready[row] = forecaster.ready
+        forecasts[row] = forecaster.forecast(leads)
+    return forecasts, ready
 
 
 def visible_bins(demand_ticks: npt.ArrayLike, *, ticks_per_row: int, delay_ticks: int) -> tuple[FloatArray, FloatArray]:

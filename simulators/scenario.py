@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.annotate import Annotation, annotate
+from forecasting.annotate import Annotation
+from forecasting.demand.events import KnownEvent
 from forecasting.hourly import hourly_load_forecast
+from forecasting.tape_cache import cached_annotation
 from simulators.anomalies import Anomaly, demand_effects
 from simulators.patterns import draw_pattern
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICK_S, TICKS_PER_ROW
@@ -77,6 +79,7 @@ def make_scenario(
     scored: NDArray[np.bool_] | None = None,
     metric_delay_ticks: int = 1,
     anomalies: tuple[Anomaly, ...] = (),
+    events: tuple[KnownEvent, ...] = (),
 ) -> Scenario:
     """Annotate a demand series and fix which part of it may be played.
 
@@ -91,6 +94,7 @@ def make_scenario(
         scored: [T] ticks that count; all of them if None.
         metric_delay_ticks: Ticks between the end of a minute and its metric.
         anomalies: What goes wrong on top of the demand; those of the market are applied to its tape.
+        events: What is known in advance about the demand, in rows of the tape (``forecasting.annotate``).
 
     Raises:
         ValueError: The window is empty, out of range, or carries no demand.
@@ -105,7 +109,9 @@ def make_scenario(
     if reference <= 0.0 or mean <= 0.0:
         raise ValueError(f"{name}: there is no demand in its history or its window")
     delivered = np.where(effects.metric_gap, np.nan, demand_rps)
-    annotation = annotate(delivered, ticks_per_row=TICKS_PER_ROW, delay_ticks=metric_delay_ticks)
+    annotation = cached_annotation(
+        delivered, tick_s=TICK_S, ticks_per_row=TICKS_PER_ROW, delay_ticks=metric_delay_ticks, events=events
+    )
     return Scenario(
         name=name,
         demand_rps=demand_rps.astype(np.float32),
