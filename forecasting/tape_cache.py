@@ -24,7 +24,7 @@ import numpy.typing as npt
 from forecasting.annotate import Annotation, annotate
 from forecasting.demand.boosted import LEADS_MINUTES, LEVELS
 from forecasting.demand.events import KnownEvent
-from forecasting.demand.shipped import DEMAND_FILE, WEIGHTS
+from forecasting.shipped import DEMAND_FILE, WEIGHTS
 from telemetry.compiled import source_digest
 
 LEAST_CACHED_S: Final = 2 * 86_400

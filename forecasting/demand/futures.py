@@ -21,7 +21,7 @@ from forecasting.demand.boosted import LEVELS
 from forecasting.demand.events import StreamForecaster
 from forecasting.demand.forecaster import checked_demand
 from forecasting.demand.memory import LONGEST_LEAD_S
-from forecasting.demand.shipped import shipped_boosted
+from forecasting.shipped import shipped_boosted
 
 MOST_TIMES_HIGHEST: Final = 3.0
 DEFAULT_CORRELATION: Final = 0.9
