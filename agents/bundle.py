@@ -4,6 +4,7 @@
 | --- | --- |
 | policy.onnx | the policy: ``observation`` [B, F] float32 in, ``logits`` [B, sum of choices] and ``value`` [B] out |
 | rules.json | the calibrated rules, in the order of the menu |
+| forecaster.npz | weights of the demand forecaster that the policy was trained with |
 | forecaster.json, detector.json | settings of the demand forecaster and the anomaly detector |
 | spec.json | environment version, schema hash, observation features, task, catalogue snapshot |
 | card.md | data and licences, training, evaluation table, limits |
@@ -11,6 +12,7 @@
 """
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -25,6 +27,7 @@ from agents.rules import RuleBook
 from envs.action import action_space
 from envs.observation import OBSERVATION_VERSION, ObservationCodec, observation_features, schema_hash
 from envs.settings import ENVIRONMENT_VERSION, TaskSettings
+from forecasting.demand.boosted import Boosted, load_boosted
 from simulators.catalogue import PRICE_DATE, PRICE_SOURCE
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICK_S
 from telemetry.provenance import git_commit, versions, write_text
@@ -34,9 +37,10 @@ RULES_NAME: Final = "rules.json"
 SPEC_FILE: Final = "spec.json"
 CARD_FILE: Final = "card.md"
 FORECASTER_FILE: Final = "forecaster.json"
+WEIGHTS_FILE: Final = "forecaster.npz"
 DETECTOR_FILE: Final = "detector.json"
 MANIFEST_FILE: Final = "manifest.json"
-FILES: Final = (POLICY_FILE, RULES_NAME, SPEC_FILE, CARD_FILE, FORECASTER_FILE, DETECTOR_FILE)
+FILES: Final = (POLICY_FILE, RULES_NAME, SPEC_FILE, CARD_FILE, FORECASTER_FILE, WEIGHTS_FILE, DETECTOR_FILE)
 MAX_BUNDLE_BYTES: Final = 6_000_000
 MAX_POLICY_BYTES: Final = 1_000_000
 
@@ -68,12 +72,12 @@ def spec_content(task: TaskSettings, best_rule: str) -> dict[str, Any]:
 
 def forecaster_content() -> dict[str, Any]:
     """Return the settings of the shipped demand forecaster."""
-    return {"kind": "seasonal_naive", "step_s": 300, "lead_minutes": LEAD_MINUTES, "levels": QUANTILE_LEVELS}
+    return {"kind": "demand", "step_s": 300, "lead_minutes": LEAD_MINUTES, "levels": QUANTILE_LEVELS}
 
 
 def detector_content() -> dict[str, Any]:
     """Return the settings of the shipped anomaly detector."""
-    return {"kind": "level", "step_s": 300}
+    return {"kind": "anomaly", "step_s": 300}
 
 
 def write_manifest(folder: Path, *, seeds: list[int]) -> None:
@@ -152,6 +156,7 @@ class Bundle:
         manifest: Content of ``manifest.json``.
         card: Content of ``card.md``.
         policy_onnx: The serialised policy.
+        boosted: The demand model whose forecasts it was trained with.
     """
 
     task: TaskSettings
@@ -160,6 +165,7 @@ class Bundle:
     manifest: dict[str, Any]
     card: str
     policy_onnx: bytes
+    boosted: Boosted
 
     @property
     def version(self) -> str:
@@ -180,6 +186,14 @@ def load_bundle(path: Path) -> Bundle:
     except (KeyError, TypeError, ValueError) as error:
         line = str(error).splitlines()[0]
         raise BundleError(f"{path}: not a bundle of this version: {type(error).__name__}: {line}") from error
+
+
+def _boosted(path: Path, content: bytes) -> Boosted:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return load_boosted(arrays)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: {WEIGHTS_FILE}: {error}") from error
 
 
 def _load(path: Path, files: dict[str, bytes]) -> Bundle:
@@ -205,6 +219,7 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
         manifest=json.loads(files[MANIFEST_FILE]),
         card=files[CARD_FILE].decode(),
         policy_onnx=files[POLICY_FILE],
+        boosted=_boosted(path, files[WEIGHTS_FILE]),
     )
 
 

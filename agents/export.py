@@ -18,6 +18,7 @@ from agents.bundle import (
     POLICY_FILE,
     RULES_NAME,
     SPEC_FILE,
+    WEIGHTS_FILE,
     LearnedPolicy,
     detector_content,
     forecaster_content,
@@ -28,6 +29,7 @@ from agents.rules import RuleBook, save_rules
 from envs.action import action_space
 from envs.observation import schema_hash
 from envs.settings import TaskSettings
+from forecasting.shipped import DEMAND_FILE, WEIGHTS
 from telemetry.provenance import write_json, write_text
 
 TOLERANCE = 1e-4
@@ -136,6 +138,7 @@ def export_bundle(
     write_json(building / SPEC_FILE, spec_content(task, best_rule))
     write_json(building / FORECASTER_FILE, forecaster_content())
     write_json(building / DETECTOR_FILE, detector_content())
+    shutil.copyfile(WEIGHTS / DEMAND_FILE, building / WEIGHTS_FILE)
     write_text(building / CARD_FILE, card)
     write_manifest(building, seeds=seeds)
     shutil.rmtree(out, ignore_errors=True)

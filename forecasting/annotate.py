@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from forecasting.anomaly.detector import AnomalyDetector, score_series
 from forecasting.base import FloatArray
-from forecasting.demand.boosted import LEADS_MINUTES, LEVELS
+from forecasting.demand.boosted import LEADS_MINUTES, LEVELS, Boosted
 from forecasting.demand.events import EventForecaster, KnownEvent
 from forecasting.demand.forecaster import DemandForecaster, run_series
 
@@ -38,8 +38,15 @@ class Annotation:
     anomaly_score: npt.NDArray[np.float32]
 
 
-def annotation_forecaster(*, tick_s: int = 60, ticks_per_row: int = 5) -> DemandForecaster:
+def annotation_forecaster(
+    *, tick_s: int = 60, ticks_per_row: int = 5, boosted: Boosted | None = None
+) -> DemandForecaster:
     """Return the forecaster that :func:`annotate` starts with: untouched by data, one step per row.
+
+    Args:
+        tick_s: length of a tick in seconds.
+        ticks_per_row: ticks between decisions.
+        boosted: the pooled model; the shipped one by default.
 
     Raises:
         ValueError: a row is not a whole part of every lead; annotate shorter rows and keep those of the
@@ -48,7 +55,7 @@ def annotation_forecaster(*, tick_s: int = 60, ticks_per_row: int = 5) -> Demand
     row_s = tick_s * ticks_per_row
     if row_s < 1 or any(minutes * 60 % row_s for minutes in LEADS_MINUTES):
         raise ValueError(f"a row of {row_s} s does not divide every lead of {LEADS_MINUTES} minutes")
-    return DemandForecaster(step_s=row_s)
+    return DemandForecaster(step_s=row_s, boosted=boosted)
 
 
 def annotate(
