@@ -99,7 +99,7 @@ def future_demand(
         steps,
         1,
         seed,
-        highest=float(means.max()),
+        history=means,
         correlation=error_correlation(means, step_s),
     )[0]
     noise = tick_noise(seed, steps, _STEP_MINUTES, phi=NOISE_PHI, sigma=NOISE_SIGMA)
