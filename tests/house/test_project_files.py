@@ -73,11 +73,13 @@ def config_models() -> dict[str, type[BaseModel]]:
     from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
     from simulators.suite import Suite
+    from telemetry.forecast_series import SeriesList
     from telemetry.splits import Splits
 
     return {
         "calibrate": CalibrationSettings,
         "env": EnvSettings,
+        "forecast_series": SeriesList,
         "influence": VariationTable,
         "rules": RuleBook,
         "splits": Splits,
