@@ -125,7 +125,7 @@ def _write_forecast(
     means = five_minute_means(demand, step_s)
     hold_rows = math.ceil(max(policy.hold_minutes for policy in model.task.menu) / TICKS_PER_ROW)
     rows = min(len(means), hold_rows + 1)
-    forecaster = annotation_forecaster(boosted=model.bundle.boosted)
+    forecaster = annotation_forecaster(boosted=model.boosted)
     forecaster.feed(means[: len(means) - rows])
     forecasts, ready = run_series(
         forecaster, means[len(means) - rows :], [minutes // TICKS_PER_ROW for minutes in LEAD_MINUTES]

@@ -10,6 +10,7 @@ from agents.bundle import POLICY_FILE, Bundle, BundleError, LearnedPolicy, load_
 from envs.action import action_space
 from envs.observation import ObservationCodec, observation_space
 from envs.settings import TaskSettings
+from forecasting.demand.boosted import Boosted
 from simulators.catalogue import Catalogue
 from simulators.latency import load_tail_table
 from simulators.menu import menu_records
@@ -27,6 +28,7 @@ class ServedModel:
         catalogue: Instance types and launch specifications of the task.
         physics: PHYSICS record of the task.
         menu: [M] POLICY records of the task.
+        boosted: The bundle's demand model.
         log_tails: [servers, targets, utilisation, response] log P(response > x), x in mean service times.
     """
 
@@ -36,6 +38,7 @@ class ServedModel:
     catalogue: Catalogue
     physics: np.void
     menu: NDArray[np.void]
+    boosted: Boosted
     log_tails: NDArray[np.float32]
 
     @property
@@ -89,5 +92,6 @@ def serve_bundle(path: Path) -> ServedModel:
         catalogue=catalogue,
         physics=physics_record(catalogue, world)[0],
         menu=menu_records(bundle.task.menu),
+        boosted=bundle.demand_model(),
         log_tails=load_tail_table(world.physics.routing, world.workload.cv2),
     )

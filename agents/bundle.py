@@ -156,7 +156,7 @@ class Bundle:
         manifest: Content of ``manifest.json``.
         card: Content of ``card.md``.
         policy_onnx: The serialised policy.
-        boosted: The demand model whose forecasts it was trained with.
+        forecaster_npz: Weights of the demand model whose forecasts it was trained with.
     """
 
     task: TaskSettings
@@ -165,12 +165,24 @@ class Bundle:
     manifest: dict[str, Any]
     card: str
     policy_onnx: bytes
-    boosted: Boosted
+    forecaster_npz: bytes
 
     @property
     def version(self) -> str:
         """Short name of the policy: the first 12 hex digits of its hash."""
         return str(self.manifest["files"][POLICY_FILE])[:12]
+
+    def demand_model(self) -> Boosted:
+        """Return the pooled demand model.
+
+        Raises:
+            BundleError: Its weights were made for another version.
+        """
+        try:
+            with np.load(io.BytesIO(self.forecaster_npz), allow_pickle=False) as arrays:
+                return load_boosted(arrays)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{WEIGHTS_FILE}: {error}") from error
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -186,14 +198,6 @@ def load_bundle(path: Path) -> Bundle:
     except (KeyError, TypeError, ValueError) as error:
         line = str(error).splitlines()[0]
         raise BundleError(f"{path}: not a bundle of this version: {type(error).__name__}: {line}") from error
-
-
-def _boosted(path: Path, content: bytes) -> Boosted:
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return load_boosted(arrays)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: {WEIGHTS_FILE}: {error}") from error
 
 
 def _load(path: Path, files: dict[str, bytes]) -> Bundle:
@@ -219,7 +223,7 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
         manifest=json.loads(files[MANIFEST_FILE]),
         card=files[CARD_FILE].decode(),
         policy_onnx=files[POLICY_FILE],
-        boosted=_boosted(path, files[WEIGHTS_FILE]),
+        forecaster_npz=files[WEIGHTS_FILE],
     )
 
 
