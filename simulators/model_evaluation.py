@@ -18,7 +18,7 @@ from forecasting.suites.forecast import forecast_suite
 from forecasting.suites.forecast_field import train_field
 from forecasting.suites.root_cause import root_cause_suite
 from forecasting.suites.scaling import scaling_suite
-from simulators.model_training import CAPACITY_ROWS, PERFORMANCE_ROWS, TABLE_SEED
+from simulators.model_training import CAPACITY_ROWS, PERFORMANCE_ROWS, TABLE_SEED, training_faults
 from simulators.tables import capacity_table, performance_table
 from simulators.validation import generated_training
 from simulators.validation.fault_tables import fault_tables
@@ -88,7 +88,7 @@ def anomaly(request: Request) -> Finding:
         machines = {name: tables[:1] for name, tables in machines.items()}
     return anomaly_suite(
         load_nab(folder / "nab"),
-        (),
+        training_faults(0.1 if request.quick else 1.0),
         {level: fault_tables(SCORED_FAULT_SEED, services, level) for level in ("easy", "hard")},
         machines,
         request.seed,

@@ -9,6 +9,7 @@ from typing import Final
 
 from forecasting import shipped
 from forecasting.anomaly.ranker import train_ranker
+from forecasting.anomaly.tables import FaultTable
 from forecasting.capacity.performance_training import train_performance_predictor
 from forecasting.capacity.planner_training import train_capacity_planner
 from forecasting.demand.boosted import TrainingSettings, save_boosted, train_boosted
@@ -44,8 +45,13 @@ def train_demand(data_dir: Path, out: Path, seed: int) -> None:
 
 def train_anomaly(data_dir: Path, out: Path, seed: int) -> None:
     """Train the ranker on simulated services whose faults are known."""
-    tables = fault_tables(FAULT_SEED, _EASY_SERVICES, "easy") + fault_tables(FAULT_SEED, _HARD_SERVICES, "hard")
-    write_arrays(out / shipped.RANKER_FILE, save_trees(train_ranker(tables, seed)))
+    write_arrays(out / shipped.RANKER_FILE, save_trees(train_ranker(training_faults(), seed)))
+
+
+def training_faults(share: float = 1.0) -> list[FaultTable]:
+    """Return the simulated services that the ranker learns from, or a share of them."""
+    easy, hard = round(share * _EASY_SERVICES), round(share * _HARD_SERVICES)
+    return fault_tables(FAULT_SEED, easy, "easy") + fault_tables(FAULT_SEED, hard, "hard")
 
 
 def train_causes(data_dir: Path, out: Path, seed: int) -> None:
