@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from forecasting.anomaly.detector import AnomalyDetector, read_series
+from forecasting.anomaly.detector import AnomalyDetector, one_column, read_series
 from forecasting.base import FloatArray
 from forecasting.demand.binned import demand_forecaster
 from telemetry.trace import Rows, Trace
@@ -84,8 +84,8 @@ def score_rows(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:
 
     Returns:
         A table ``timestamp, value, score, event, extent``, and a note for each oddity of the order, to be printed.
-        ``score`` says how unusual a row is, ``event`` repeats it where something new happens and is 0 elsewhere,
-        ``extent`` how far into something unusual the series is. Missing and imputed rows score 0.
+        ``event`` says how unusual a row is where something new happens and is 0 elsewhere, ``extent`` how far into
+        something unusual the series is; ``score`` joins both, events above one half and the extent below it.
     """
     steps = np.diff(rows.seconds)
     forward = steps[steps > 0]
@@ -99,7 +99,7 @@ def score_rows(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:
                 "scored in the file's order"
             )
     value = pa.array(rows.values, mask=np.isnan(rows.values))
-    scores = {"score": found.score, "event": found.event, "extent": found.extent}
+    scores = {"score": one_column(found), "event": found.event, "extent": found.extent}
     table = pa.table({"timestamp": _stamps(rows.seconds), "value": value} | scores)
     return table, (*rows.repairs, *notes)
 

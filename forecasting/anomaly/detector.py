@@ -36,6 +36,7 @@ FloatArray = npt.NDArray[np.float64]
 
 DEFAULT_ON: Final = 0.5
 DEFAULT_OFF: Final = 0.3
+LEAST_EVENT: Final = 0.4
 _HALF_SCORE: Final = 2.0
 _LARGEST: Final = 6.0
 _VOTE: Final = 2.0
@@ -185,6 +186,15 @@ def _empty(settings: DetectorSettings) -> DetectorState:
     outputs = np.zeros(5)
     outputs[_AGE] = settings.event_rest
     return DetectorState(empty_streams(settings.streams), np.zeros(len(STREAMS)), outputs, np.zeros(ALARM_SIZE))
+
+
+def one_column(reading: Reading) -> FloatArray:
+    """Return one score per value for readers with room for one: events in 0.7 to 1, elsewhere the extent in 0 to 0.5.
+
+    A threshold above one half finds beginnings, one below it whole spans. Events under 0.4 are left to the extent.
+    """
+    event, extent = np.asarray(reading.event), np.asarray(reading.extent)
+    return np.where(event >= LEAST_EVENT, 0.5 + 0.5 * event, 0.5 * extent)
 
 
 @compiled

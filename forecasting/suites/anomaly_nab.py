@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecasting.anomaly.detector import AnomalyDetector, Reading, read_series
+from forecasting.anomaly.detector import AnomalyDetector, Reading, one_column, read_series
 from forecasting.anomaly.members import IsolationForestDetector, LstmAutoencoderDetector, OneClassSvmDetector
 from forecasting.metrics.nab import PROFILES, Profile, best_threshold, nab_score, sweep
 from forecasting.metrics.vus import acf_window, vus_pr
@@ -111,6 +111,8 @@ def nab_part(
     rows.append(detector)
     votes = [read_series(AnomalyDetector(one.step_s, combine="vote"), one.values) for one in series]
     rows.append(_row("streams, votes", series, *_outputs(votes), windows, seed))
+    joined = [one_column(one) for one in readings]
+    rows.append(_row("streams, events and extent in one column", series, joined, joined, windows, seed))
     rows.append(_row("streams without events and extent", series, scores, scores, windows, seed))
     if members:
         found = _member_scores(series, seed)

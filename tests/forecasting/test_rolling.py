@@ -91,6 +91,8 @@ def test_every_row_is_scored_in_the_files_order() -> None:
     rows = Rows(Path("odd.csv"), "value", np.arange(1, 401), seconds, values, imputed, ())
     table, notes = score_rows(rows)
     assert table.column_names == ["timestamp", "value", "score", "event", "extent"]
+    events, score = table["event"].to_numpy(), table["score"].to_numpy()
+    assert ((score > 0.5) == (events >= 0.4)).all()
     np.testing.assert_array_equal(table["timestamp"].to_numpy().astype("datetime64[s]").astype(np.int64), seconds)
     assert table["value"].null_count == 1
     assert "row 301 goes back in time (1 such rows)" in notes[0]
