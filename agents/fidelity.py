@@ -196,14 +196,22 @@ def load_report(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is not a report; names it.
     """
-    path = folder / JSON_NAME
+    return read_entries(folder / JSON_NAME, "parts", "a fidelity report")
+
+
+def read_entries(path: Path, key: str, what: str) -> dict[str, Any]:
+    """Return the entries under a key of a JSON report; empty if there is no file.
+
+    Raises:
+        ValueError: The file is not such a report; names it.
+    """
     if not path.exists():
         return {}
     try:
-        parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parts"]
+        entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[key]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a fidelity report: {error!r}") from error
-    return parts
+        raise ValueError(f"{path}: not {what}: {error!r}") from error
+    return entries
 
 
 def save_report(parts: Mapping[str, Any], folder: Path) -> dict[str, Any]:

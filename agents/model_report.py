@@ -3,7 +3,6 @@
 Suites that are not run again keep what the file says of them.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from agents.fidelity import checks_table, plain
+from agents.fidelity import checks_table, plain, read_entries
 from agents.influence_report import markdown_table
 from simulators.model_evaluation import SUITES, TITLES, Request
 from telemetry.provenance import git_commit, write_json, write_text
@@ -57,14 +56,7 @@ def load_report(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is not a report; names it.
     """
-    path = folder / JSON_NAME
-    if not path.exists():
-        return {}
-    try:
-        suites: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["suites"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a report of the model evaluation: {error!r}") from error
-    return suites
+    return read_entries(folder / JSON_NAME, "suites", "a report of the model evaluation")
 
 
 def save_report(suites: Mapping[str, Any], folder: Path) -> None:
