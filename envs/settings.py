@@ -108,10 +108,11 @@ class WorldSource(BaseModel):
         split: Whose seeds and patterns may be used.
         patterns: Named patterns; those of the split if None.
         models: Names of shipped workload models (configs/workloads), or paths of fitted ones (.json).
+        futures: Workload models of which a sample is continued by the forecaster's own predictive distribution.
         traces: Trace files whose part of the split is replayed.
         trace_repeats: How often each replayed trace counts among the scenarios when an episode is drawn.
         days: Playable days of each generated scenario.
-        scenarios_per_source: Draws of each pattern and model.
+        scenarios_per_source: Draws of each pattern, model and future.
         markets: Number of market tapes.
         first_seed: Position in the split's seed range at which the draws start.
         mean_instances: Reference instances that mean demand needs.
@@ -125,6 +126,7 @@ class WorldSource(BaseModel):
     split: Split = "train"
     patterns: tuple[str, ...] | None = None
     models: tuple[str, ...] = ()
+    futures: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
     trace_repeats: int = Field(6, ge=1, le=100)
     days: int = Field(7, ge=1, le=60)

@@ -4,9 +4,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from envs.settings import TaskSettings, WorldSource
-from simulators.anomalies import KINDS, draw_anomalies, market_effects
+from simulators.anomalies import draw_anomalies, market_effects
 from simulators.bank import Bank
 from simulators.catalogue import Catalogue
+from simulators.futures import DEMAND_KINDS, generate_future
 from simulators.market import MarketTape, draw_market
 from simulators.physics import reference_rps_per_instance
 from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
@@ -18,7 +19,6 @@ from telemetry.trace import load_trace
 
 _OPERATOR_TRAINING_SHARE = 0.8
 _MARKET_KINDS = ("zone_outage", "reclaim_wave", "cost_spike")
-_DEMAND_KINDS = tuple(kind for kind in KINDS if kind not in _MARKET_KINDS)
 WORKLOADS = Path(__file__).resolve().parent.parent / "configs" / "workloads"
 
 
@@ -58,7 +58,7 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
                     forecasts=source.forecasts,
                     metric_delay_ticks=task.world.physics.metric_delay_ticks,
                     anomalies=draw_anomalies(
-                        _DEMAND_KINDS,
+                        DEMAND_KINDS,
                         ticks=(source.days + WARMUP_DAYS) * 1440,
                         rate_per_week=source.anomalies_per_week,
                         seed=seed,
@@ -66,9 +66,24 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
                     ),
                 )
             )
+    for position, name in enumerate(source.futures, start=len(sources)):
+        for draw in range(source.scenarios_per_source):
+            scenarios.append(
+                generate_future(
+                    load_named_workload(name),
+                    days=source.days,
+                    seed=seeds[source.first_seed + position * source.scenarios_per_source + draw],
+                    rps_per_reference_instance=rps,
+                    mean_instances=source.mean_instances,
+                    forecasts=source.forecasts,
+                    metric_delay_ticks=task.world.physics.metric_delay_ticks,
+                    anomalies_per_week=source.anomalies_per_week,
+                    difficulty=source.anomaly_difficulty,
+                )
+            )
     scenarios += [_replay_split(Path(path), source, task) for path in source.traces]
     if not scenarios:
-        raise ValueError("the world source names no pattern, no model and no trace")
+        raise ValueError("the world source names no pattern, no model, no future and no trace")
     return scenarios
 
 

@@ -5,7 +5,7 @@ labelled anomalies played into it. The forecaster is fitted on the history and s
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ def future_demand(
     origin_minute: int | None = None,
     anomalies_per_week: float = 0.0,
     kinds: tuple[str, ...] = DEMAND_KINDS,
+    difficulty: Literal["easy", "hard", "mixed"] = "mixed",
 ) -> Future:
     """Draw what may follow a trace, or a sample of two weeks of a workload model.
 
@@ -68,8 +69,9 @@ def future_demand(
         days: Whole days of future, 1 or more.
         seed: Non-negative; chooses path, noise and anomalies (and the model's history).
         origin_minute: The history ends at this minute of the trace; by default at its end.
-        anomalies_per_week: Expected anomalies a week, easy and hard ones.
+        anomalies_per_week: Expected anomalies a week.
         kinds: Kinds to draw from.
+        difficulty: How strong they are.
 
     Raises:
         ValueError: Less than two days of history, no demand in it, or a number out of range.
@@ -110,7 +112,7 @@ def future_demand(
         ticks=days * 1440,
         rate_per_week=anomalies_per_week,
         seed=seed,
-        difficulty="mixed",
+        difficulty=difficulty,
         minute_of_week=start,
     )
     demand = ordinary * demand_effects(labels, days * 1440).demand_factor
@@ -129,6 +131,7 @@ def generate_future(
     metric_delay_ticks: int = 1,
     anomalies_per_week: float = 0.0,
     kinds: tuple[str, ...] = DEMAND_KINDS,
+    difficulty: Literal["easy", "hard", "mixed"] = "mixed",
 ) -> Scenario:
     """Draw a scenario ``futures:<name>#<seed>``: the last days of a history to warm up on, then one of its futures.
 
@@ -143,6 +146,7 @@ def generate_future(
         metric_delay_ticks: As in ``make_scenario``.
         anomalies_per_week: As in ``future_demand``.
         kinds: As in ``future_demand``.
+        difficulty: As in ``future_demand``.
 
     Raises:
         ValueError: As ``future_demand``.
@@ -154,6 +158,7 @@ def generate_future(
         origin_minute=origin_minute,
         anomalies_per_week=anomalies_per_week,
         kinds=kinds,
+        difficulty=difficulty,
     )
     warm_up = WARMUP_DAYS * 1440
     scale = fleet_scale(

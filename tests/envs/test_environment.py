@@ -17,7 +17,7 @@ from envs import ENVIRONMENT_ID
 from envs.core import InfrastructureEnv
 from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.vector import InfrastructureVectorEnv
-from envs.worlds import make_bank
+from envs.worlds import draw_scenarios, make_bank
 from scripts.command import UsageError, load_config
 from simulators.bank import Bank
 from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, EVENT_ZONE_DOWN
@@ -284,6 +284,17 @@ def test_the_forecast_switch_keeps_the_shape(forecasts: Forecasts) -> None:
         assert len(set(quantiles)) == 1
 
 
+def test_futures_drawn_by_the_forecaster_make_worlds_of_their_own(task: TaskSettings) -> None:
+    source = WorldSource(
+        patterns=(), futures=("isp_traffic_eu_2005_5min",), days=1, scenarios_per_source=2, anomalies_per_week=14.0
+    )
+    first, second = draw_scenarios(source, task)
+    assert [first.name, second.name] == [f"futures:isp_traffic_eu_2005_5min#{seed}" for seed in (0, 1)]
+    assert first.last_tick - first.first_tick == 1440
+    assert not np.array_equal(first.demand_rps, second.demand_rps)
+    assert (draw_scenarios(source, task)[0].demand_rps == first.demand_rps).all()
+
+
 def test_perfect_forecasts_are_the_demand_that_comes(settings: EnvSettings) -> None:
     source = settings.source.model_copy(update={"forecasts": "perfect", "markets": 1, "days": 1})
     bank = make_bank.__wrapped__(source, settings.task)
@@ -362,7 +373,7 @@ def test_a_setting_file_is_read_and_named_in_its_errors(tmp_path: Path) -> None:
     [
         ({"patterns": ("flash_crowd",)}, "'flash_crowd' does not belong to the train split"),
         ({"patterns": (), "models": ("nowhere",)}, "unknown workload model 'nowhere'; shipped: .*worldcup98"),
-        ({"patterns": ()}, "names no pattern, no model and no trace"),
+        ({"patterns": ()}, "names no pattern, no model, no future and no trace"),
     ],
 )
 def test_worlds_that_cannot_be_made_say_why(task: TaskSettings, changes: dict[str, object], message: str) -> None:
