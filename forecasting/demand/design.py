@@ -30,6 +30,7 @@ FloatArray = npt.NDArray[np.float64]
 _EXPERTS: Final = (*(f"expert fading over {fade_s:g} s" for fade_s in FADE_S), "expert last value")
 _BACK_S: Final = (0, 900, 3_600, 10_800)
 _DAYS_BACK: Final = (1, 2, 7)
+_AROUND_DAYS_BACK: Final = (1, 7)
 _MOST_DAYS: Final = 14.0
 
 FEATURES: Final = (
@@ -39,8 +40,7 @@ FEATURES: Final = (
     "experts' median",
     "experts' 90 %",
     *(f"{what} {days} days before" for days in _DAYS_BACK for what in ("target", "change")),
-    "around the target 1 day before",
-    "around the target 7 days before",
+    *(f"around the target {days} days before" for days in _AROUND_DAYS_BACK),
     *(f"mean of {hours:g} h" for hours in MEAN_HOURS),
     *(f"change over {back_s:g} s" for back_s in _BACK_S),
     *(f"usual change, {hours:g} h" for hours in CHANGE_HOURS),
@@ -89,18 +89,18 @@ def write_row(
     for level in range(3):
         row[column] = (quantiles[level] - value) / scale
         column += 1
-    for days in (1, 2, 7):
+    for days in _DAYS_BACK:
         then = value_ago(memory, days * settings.day - lead)
         row[column] = (then - value) / scale
         row[column + 1] = (then - value_ago(memory, days * settings.day)) / scale
         column += 2
-    for days in (1, 7):
+    for days in _AROUND_DAYS_BACK:
         row[column] = (mean_around(memory, settings, days * settings.day - lead) - value) / scale
         column += 1
     for index in range(len(memory.means)):
         row[column] = (memory.means[index] - value) / scale
         column += 1
-    for back_s in (0, 900, 3_600, 10_800):
+    for back_s in _BACK_S:
         row[column] = (value - value_ago(memory, max(1, int(back_s / settings.step_s)))) / scale
         column += 1
     for index in range(len(memory.changes)):

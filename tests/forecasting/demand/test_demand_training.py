@@ -50,7 +50,7 @@ def test_design_rows_are_what_their_names_say() -> None:
         (values[2400 + 48 - 2016] - values[2400]) / scales[2]
     )
     around = [values[at + lead - 288 - 6 : at + lead - 288 + 7].mean() for at, lead in zip(origins, leads, strict=True)]
-    np.testing.assert_allclose(column(table, "around the target 1 day before"), (around - last) / scales)
+    np.testing.assert_allclose(column(table, "around the target 1 days before"), (around - last) / scales)
 
 
 def test_moving_means_follow_the_textbook_recursion() -> None:
