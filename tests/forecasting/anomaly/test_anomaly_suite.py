@@ -64,6 +64,7 @@ def test_values_outside_everything_seen() -> None:
     np.testing.assert_array_equal(found, [0, 0, 1, 1, 0, 1])
 
 
+@pytest.mark.slow
 def test_machines_are_scored_beside_random_scores() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3000, 4))

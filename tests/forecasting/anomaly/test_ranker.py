@@ -89,6 +89,7 @@ def test_the_suite_puts_every_rival_beside_the_ranker(trees: FlatTrees) -> None:
     assert any("static alarm" in note.lower() for note in notes)
 
 
+@pytest.mark.slow
 def test_training_input_that_cannot_work_is_named() -> None:
     pytest.importorskip("lightgbm", reason="the models extra is not installed")
     with pytest.raises(ValueError, match="at least 10 tables"):

@@ -171,6 +171,7 @@ def test_constant_and_unknown_columns_are_harmless() -> None:
     assert transformer.transform(table)["rare"].iloc[-1] == pytest.approx(4.0 / np.std([0] * 7 + [4]))
 
 
+@pytest.mark.slow
 def test_one_row_of_the_stream_is_encoded_like_the_batch() -> None:
     table = world()
     features = feature_table(table, step_s=900)
