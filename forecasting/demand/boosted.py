@@ -18,11 +18,9 @@ from forecasting.demand.memory import (
     Memory,
     MemorySettings,
     empty_memory,
-    last_value,
     memory_settings,
     remember,
     spread_scale,
-    steps_seen,
     tame,
 )
 from forecasting.demand.seasonal_naive import SeasonalNaive, Settings, State, learn, predict_quantiles
@@ -242,6 +240,6 @@ def _gather(
             predict_quantiles(experts, expert_settings, leads[index], quantiles)
             at = nearest_tracked(expert_settings.leads, leads[index])
             write_row(experts, expert_settings, memory, settings, at, leads[index], quantiles, table[index])
-            anchors[index] = quantiles[1] if steps_seen(memory) > 0 else last_value(memory)
+            anchors[index] = quantiles[1]
             scales[index] = spread_scale(memory, settings)
             index += 1
