@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.bound import bound_usd
 from agents.bundle import RULES_NAME
 from agents.card import model_card
+from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
 from agents.policies import ConstantPolicy

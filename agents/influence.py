@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from agents.evaluation.statistics import Estimate
 from agents.policies import ConstantPolicy
 from agents.rollout import play, whole_windows
 from agents.rules import Rule, RuleBook, load_rules
-from agents.statistics import Estimate
 from agents.variations import Setup, Variation
 from envs.action import encode_action
 from envs.settings import Candidate, TaskSettings, WorldSource

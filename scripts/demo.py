@@ -72,7 +72,7 @@ def _refuse(message: str) -> None:
 
 def _check_trace(trace: Path) -> None:
     """Read the trace and cut its scored part before anything is cleared or trained; print what was repaired."""
-    from agents.referee import load_scenarios
+    from agents.evaluation.worlds import load_scenarios
     from envs.settings import TaskSettings
 
     if not trace.is_file():
@@ -117,8 +117,8 @@ def _step(out: Path, title: str, result: Path, make: Callable[[Path], None]) -> 
 
 def _train_settings(settings: DemoSettings, trace: Path | None, out: Path) -> Any:
     """Return the demonstration's training configuration, with the trace and a workload model fitted to it."""
+    from agents.evaluation.worlds import fit_training_part
     from agents.experiment import TrainSettings
-    from agents.referee import fit_training_part
 
     train = load_config(TrainSettings, settings.train, None)
     if trace is None:
@@ -165,8 +165,8 @@ def _train(settings: DemoSettings, trace: Path | None, rules: Path, run: Path, b
 
 def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: Path) -> None:
     from agents.bundle import LearnedPolicy, load_bundle
-    from agents.referee import generated_test_scenarios, load_scenarios, validation_worlds, worlds_for_test
-    from agents.scoring import score
+    from agents.evaluation.scoring import score
+    from agents.evaluation.worlds import generated_test_scenarios, load_scenarios, validation_worlds, worlds_for_test
 
     loaded = load_bundle(bundle)
     train = _train_settings(settings, trace, bundle.parent)

@@ -31,8 +31,14 @@ def evaluate(
 
     with clear_errors("evaluate"):
         from agents.bundle import LearnedPolicy, load_bundle
-        from agents.referee import load_scenarios, split_scenarios, trace_files, validation_worlds, worlds_for_test
-        from agents.scoring import score
+        from agents.evaluation.scoring import score
+        from agents.evaluation.worlds import (
+            load_scenarios,
+            split_scenarios,
+            trace_files,
+            validation_worlds,
+            worlds_for_test,
+        )
 
         loaded = load_bundle(bundle)
         if (traces is None) == (split is None):

@@ -8,8 +8,8 @@ from reference.small_worlds import small_bank
 from reference.tiny_worlds import OneFleet, tiny_bank
 from scipy.optimize import linprog
 
-from agents import bound
-from agents.bound import GoodMinute, bound_per_tick, bound_usd, late_share, lowest_prices, used_types
+from agents.evaluation import bound
+from agents.evaluation.bound import GoodMinute, bound_per_tick, bound_usd, late_share, lowest_prices, used_types
 from agents.policies import ConstantPolicy, Policy
 from agents.rollout import Windows, play
 from agents.rules import RuleBook

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import referee
 from agents.bundle import LearnedPolicy, load_bundle
-from agents.evaluation import BOUND, Contest, Worlds, compare, constant_actions, figures, make_worlds
+from agents.evaluation import worlds as referee
+from agents.evaluation.contest import BOUND, Contest, compare, constant_actions
+from agents.evaluation.figures import figures
+from agents.evaluation.report import headline, markdown, report_content, table_rows, write_report
+from agents.evaluation.worlds import Worlds, make_worlds
 from agents.policies import ConstantPolicy
-from agents.report import headline, markdown, report_content, table_rows, write_report
 from agents.rollout import cost_ratio, play
 from agents.rules import RuleBook
 from envs.settings import TaskSettings, WorldSource

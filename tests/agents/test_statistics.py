@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agents.statistics import PairedTotals, bootstrap_weights
+from agents.evaluation.statistics import PairedTotals, bootstrap_weights
 
 SEEDS, DAYS = 3, 8
 
@@ -68,7 +68,7 @@ def test_the_interval_is_the_same_twice() -> None:
 
 def coverage(*, correlated_days: bool, monkeypatch: pytest.MonkeyPatch) -> float:
     """Share of simulated experiments whose interval holds the true difference (0.3)."""
-    from agents import statistics
+    from agents.evaluation import statistics
 
     def quick(statistic, shapes):  # type: ignore[no-untyped-def]
         return original(statistic, shapes, resamples=200)

@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from agents.evaluation import BOUND, Contest, bill_at_equal_bad_minutes, figures
+from agents.evaluation.contest import BOUND, Contest
+from agents.evaluation.figures import bill_at_equal_bad_minutes, figures
+from agents.evaluation.statistics import Estimate
 from agents.rollout import bad_fraction
 from agents.rules import RuleBook
-from agents.statistics import Estimate
 from simulators.fleets import infra_usd
 from telemetry.provenance import write_json, write_text
 

@@ -1,15 +1,21 @@
 """Which worlds a comparison is played on: traces of a folder or of the committed split, and generated ones."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from agents.evaluation import Worlds, make_worlds
+from numpy.typing import NDArray
+
+from agents.rollout import Windows, whole_windows
 from envs.settings import TaskSettings, WorldSource
 from envs.worlds import draw_scenarios, load_named_workload
+from simulators.bank import Bank
+from simulators.market import draw_market
 from simulators.physics import reference_rps_per_instance
 from simulators.scenario import Forecasts, Scenario, generate, minute_of_week, replay
 from simulators.workload import fit_workload, save_workload
+from simulators.worlds import build_bank, cross
 from telemetry.resample import to_ticks
 from telemetry.splits import Splits, load_splits
 from telemetry.trace import Trace, TraceError, load_trace
@@ -17,6 +23,40 @@ from telemetry.trace import Trace, TraceError, load_trace
 TRACE_SUFFIXES: Final = (".parquet", ".csv")
 DEFAULT_MARKET_SEEDS: Final = 5
 _HISTORY_OF_WHOLE_TRACES: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Scenarios, each played in the same markets.
+
+    Attributes:
+        scenarios: Demand tapes with their playable windows.
+        seeds: Market seeds; a scenario's fleets differ by them.
+        bank: Scenario-major crossing of both.
+    """
+
+    scenarios: list[Scenario]
+    seeds: list[int]
+    bank: Bank
+
+    @property
+    def windows(self) -> Windows:
+        """Every world, whole; ``len(seeds)`` per scenario, scenario by scenario."""
+        return whole_windows(self.bank)
+
+    def of(self, values: NDArray[Any], scenario: int) -> NDArray[Any]:
+        """Return the part of per-fleet values that belongs to a scenario, [seeds, ...]."""
+        return values[scenario * len(self.seeds) : (scenario + 1) * len(self.seeds)]
+
+
+def make_worlds(scenarios: list[Scenario], task: TaskSettings, *, seeds: list[int], days: int = 14) -> Worlds:
+    """Cross scenarios with one market per seed; a scenario longer than ``days`` plays the market again."""
+    catalogue = task.catalogue()
+    markets = [draw_market(catalogue, days=days, seed=seed) for seed in seeds]
+    bank = build_bank(
+        scenarios, markets, cross(len(scenarios), len(markets)), catalogue=catalogue, settings=(task.world,)
+    )
+    return Worlds(scenarios, seeds, bank)
 
 
 def trace_files(folder: Path) -> list[Path]:

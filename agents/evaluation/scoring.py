@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents.bundle import Bundle
-from agents.evaluation import Worlds, compare
-from agents.plots import plot_day, plot_front, record_day
+from agents.evaluation.contest import compare
+from agents.evaluation.plots import plot_day, plot_front, record_day
+from agents.evaluation.report import headline, write_report
+from agents.evaluation.worlds import Worlds
 from agents.policies import ConstantPolicy, Policy
-from agents.report import headline, write_report
 
 
 def score(

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.evaluation import BOUND, Contest
+from agents.evaluation.contest import BOUND, Contest
 from agents.policies import Policy
 from agents.rollout import Windows, bad_fraction, play
 from envs.settings import TaskSettings
