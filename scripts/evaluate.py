@@ -116,9 +116,7 @@ def _lineup(bundle: Path | None, policy: str | None) -> Any:
 
 def _resolved(*values: Any) -> dict[str, Any]:
     names = ("bundle", "traces", "split", "policy", "markets", "mean_instances")
-    return {
-        name: str(value) if isinstance(value, Path) else value for name, value in zip(names, values, strict=True)
-    }
+    return {name: str(value) if isinstance(value, Path) else value for name, value in zip(names, values, strict=True)}
 
 
 def _validation_source() -> Any:

@@ -196,9 +196,7 @@ def _take(
     contest.kinds |= {entry.name: kinds[entry.name] for entry in entries}
 
 
-def _play_trace_rules(
-    contest: Contest, trace_books: Mapping[str, RuleBook], task: TaskSettings, desk: Desk
-) -> None:
+def _play_trace_rules(contest: Contest, trace_books: Mapping[str, RuleBook], task: TaskSettings, desk: Desk) -> None:
     pooled = {name: contest.played[name] for name in contest.names("rule", "aws")}
     for name, played in play_trace_rules(trace_books, pooled, contest.worlds, task, desk).items():
         contest.played[name], contest.kinds[name] = played, "rule_per_trace"

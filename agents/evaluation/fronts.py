@@ -31,7 +31,8 @@ def play_fronts(
         for rule in front_rules(book, name):
             owners.append(name)
             settings.append(rule)
-    own = task.model_copy(update={"menu": tuple(rule.policy for rule in settings)})
+    menu = [rule.policy.model_copy(update={"name": str(position)}) for position, rule in enumerate(settings)]
+    own = task.model_copy(update={"menu": tuple(menu)})
     entries = [_entry(rule, position, own) for position, rule in enumerate(settings)]
     fronts: dict[str, list[Played]] = {name: [] for name in names}
     for owner, played in zip(owners, play_all(entries, worlds, own, desk), strict=True):

@@ -21,7 +21,8 @@ def headline(contest: Contest) -> str:
 
 def _rules_alone(contest: Contest) -> str:
     best = contest.best_rule
-    line = f"The best rule, named on validation worlds, is {best}: {row_content(contest, best)['total']:.4f} of reference"
+    total = row_content(contest, best)["total"]
+    line = f"The best rule, named on validation worlds, is {best}: {total:.4f} of reference"
     aws, bound = contest.names("aws"), bound_content(contest)
     if aws:
         line += f"; AWS's cheapest policy, {aws[0]}, {row_content(contest, aws[0])['total']:.4f}"

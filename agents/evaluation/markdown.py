@@ -103,7 +103,8 @@ def _by_trace(content: Json) -> str:
     rows = []
     for trace, row in content["per_trace"].items():
         totals = (_text(row[key]) for key in ("best_rule", "aws", "learned", "bound"))
-        rows.append((trace, row["kind"], *totals, _gap(row["gap_closed"]), f"{content['infeasible_minutes'][trace]:.0f}"))
+        infeasible = f"{content['infeasible_minutes'][trace]:.0f}"
+        rows.append((trace, row["kind"], *totals, _gap(row["gap_closed"]), infeasible))
     return f"## By trace\n\n{_table(head, rows)}"
 
 
@@ -147,8 +148,7 @@ def _planner(content: Json) -> str:
     if item is None:
         return ""
     rows = [
-        (name, _text(cell["total"]), _percent(cell["bad_minutes_fraction"]))
-        for name, cell in item["policies"].items()
+        (name, _text(cell["total"]), _percent(cell["bad_minutes_fraction"])) for name, cell in item["policies"].items()
     ]
     rows.append((BOUND, _text(item["bound"]), ""))
     return f"## The planner\n\n{item['windows']}\n\n{_table(('policy', 'total', 'bad minutes'), rows)}"

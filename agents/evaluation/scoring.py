@@ -142,8 +142,6 @@ def _draw(contest: Contest, lineup: Lineup, out: Path) -> None:
         shown[name] = ConstantPolicy(lineup.book.action(name, task))
     for index, scenario in enumerate(test.scenarios):
         world = index * len(test.seeds)
-        days = {
-            name: record_day(policy, test.bank, task, world, scenario.first_tick) for name, policy in shown.items()
-        }
+        days = {name: record_day(policy, test.bank, task, world, scenario.first_tick) for name, policy in shown.items()}
         path = out / f"day_{scenario.name.replace('#', '_').replace(':', '_')}.png"
         plot_day(days, f"{scenario.name}: first scored day", task.decision_minutes, path)

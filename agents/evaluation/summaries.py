@@ -76,9 +76,7 @@ def summary(contest: Contest, names: Sequence[str], scenarios: Sequence[int] | N
     rows = {name: row_content(contest, name, chosen) for name in names}
     return {
         "traces": [contest.worlds.scenarios[index].name for index in chosen],
-        "policies": {
-            name: {key: row[key] for key in ("total", "bad_minutes_fraction")} for name, row in rows.items()
-        },
+        "policies": {name: {key: row[key] for key in ("total", "bad_minutes_fraction")} for name, row in rows.items()},
         "bound": bound_content(contest, chosen),
         "gap_closed": gap_content(contest, contest.learned, chosen),
     }
