@@ -1,4 +1,4 @@
-"""Compare rules, constant actions, the clairvoyant bound, and a bundle's policy or anyone's, on worlds unseen so far."""
+"""Compare rules, constant actions, the clairvoyant bound, and a bundle's policy or anyone's, on unseen worlds."""
 
 import signal
 from dataclasses import replace

@@ -82,6 +82,7 @@ def shift_table(contest: Contest, players: Players, desk: Desk, say: Progress) -
             part.worlds.scenarios,
             variant.task,
             seeds=part.worlds.seeds,
+            days=part.worlds.market_days,
             catalogue=variant.catalogue,
             market=variant.market,
             apart=part.worlds.apart,

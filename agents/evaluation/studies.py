@@ -75,7 +75,8 @@ def perfect_forecasts(contest: Contest, players: Players, scenarios: list[Scenar
         desk: Where results are kept.
     """
     part, rule = part_of(contest), contest.best_rule
-    worlds = make_worlds(scenarios, players.task, seeds=part.worlds.seeds, apart=part.worlds.apart)
+    tested = part.worlds
+    worlds = make_worlds(scenarios, players.task, seeds=tested.seeds, days=tested.market_days, apart=tested.apart)
     entries = [entry for entry in rule_entries(players.book, players.task) if entry.name == rule]
     perfect = replace(part, worlds=worlds, played={rule: play_all(entries, worlds, players.task, desk)[0]})
     return {

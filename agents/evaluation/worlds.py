@@ -45,6 +45,7 @@ class Worlds:
         bank: The worlds, scenario by scenario, ``len(seeds)`` each.
         setting: Catalogue, physics and market settings in words; with a scenario they say what its worlds are.
         apart: Traces whose steps hold too few requests to be compared with others, and how many they hold.
+        market_days: Length of the markets.
     """
 
     scenarios: list[Scenario]
@@ -52,6 +53,7 @@ class Worlds:
     bank: Bank
     setting: str = ""
     apart: dict[str, float] = field(default_factory=dict)
+    market_days: int = MARKET_DAYS
 
     @property
     def windows(self) -> Windows:
@@ -157,7 +159,7 @@ def make_worlds(
     plans = [WorldPlan(number // len(seeds), number) for number in range(len(markets))]
     bank = build_bank(scenarios, markets, plans, catalogue=catalogue, settings=(task.world,))
     setting = f"{days} {catalogue.types} {catalogue.candidates} {task.world!r} {market!r}"
-    return Worlds(scenarios, seeds, bank, setting, apart or {})
+    return Worlds(scenarios, seeds, bank, setting, apart or {}, days)
 
 
 def trace_files(folder: Path) -> list[Path]:
