@@ -157,6 +157,7 @@ def _play_constants(contest: Contest, book: RuleBook, task: TaskSettings) -> Non
         contest.played[name] = Played(
             played.totals[part],
             played.daily_usd[part],
+            played.daily_infra_usd[part],
             played.daily_reference_usd[part],
             played.longest_bad_run[part],
         )
