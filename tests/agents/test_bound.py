@@ -104,7 +104,7 @@ def program_optimum(
     good: GoodMinute, shares: list[np.ndarray], prices: np.ndarray, errors: float, late: float
 ) -> float:
     """The primal program of the module's text, for one request per second."""
-    fractions = bound._UTILIZATIONS
+    fractions = bound.UTILIZATIONS
     capacity = np.concatenate([one * fractions for one in good._capacity])
     unit = float((prices / good._capacity).min())
     price = np.repeat(prices, len(fractions)) / unit
@@ -145,7 +145,7 @@ def test_no_instance_answers_more_in_time_than_the_bound_allows(hard_bank: Bank)
         assert (np.diff(shares) >= 0).all()
         service = float(physics["service_s"][kind]) * 1.3
         for utilization in rng.uniform(0.02, 0.99, 40):
-            below = np.searchsorted(bound._UTILIZATIONS, utilization) - 1
+            below = np.searchsorted(bound.UTILIZATIONS, utilization) - 1
             for targets in (1, 3, 7, 20, 99):
                 tail = response_tail(tails[physics["servers"][kind]], targets, utilization, 0.25 / service)
                 assert shares[below] <= tail + 1e-12
