@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.evaluation.actions import Habit, constant_actions, constant_entry, habit, play_counted
-from agents.evaluation.bound import Programs, bound_per_tick
+from agents.evaluation.bounds import bound_daily, tight_bound_daily
 from agents.evaluation.fronts import play_fronts
 from agents.evaluation.playing import Desk, Entry, play_all
 from agents.evaluation.statistics import PairedTotals
-from agents.evaluation.store import as_played, identity
+from agents.evaluation.store import as_played
 from agents.evaluation.trace_rules import play_trace_rules
 from agents.evaluation.worlds import Worlds
 from agents.policies import ConstantPolicy, Policy
@@ -40,6 +40,7 @@ class Contest:
         kinds: Policy name to its kind.
         played: Policy name to what it did.
         bound_daily: [fleets, days] bound of each day; no rows before it is known.
+        tight_bound_daily: The same of the second, tighter bound; its days count only together.
         learned: Name of the policy that stands for the bundle; None if only rules were compared.
         front: The best rule at other settings along its own front.
         fronts: The same of every rule.
@@ -53,6 +54,7 @@ class Contest:
     kinds: dict[str, str] = field(default_factory=dict)
     played: dict[str, Played] = field(default_factory=dict)
     bound_daily: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    tight_bound_daily: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     learned: str | None = None
     front: list[Played] = field(default_factory=list)
     fronts: dict[str, list[Played]] = field(default_factory=dict)
@@ -165,6 +167,8 @@ def compare(
             contest.habits[name] = habit(name, arrays["counts"], constants, task)
         say("the clairvoyant bound")
         contest.bound_daily = bound_daily(test, desk)
+        say("a tighter bound")
+        contest.tight_bound_daily = tight_bound_daily(test, desk)
         if trace_books:
             say("rules calibrated on each trace's own history")
             _play_trace_rules(contest, trace_books, task, desk)
@@ -211,25 +215,3 @@ def _play_constants(
     _take(contest, entries, dict.fromkeys(actions, "constant"), task, desk)
     best = contest.names("constant")[0]
     (contest.played[best],) = play_all([constant_entry(best, actions[best])], contest.worlds, task, desk, detail=True)
-
-
-def bound_daily(worlds: Worlds, desk: Desk) -> NDArray[np.float64]:
-    """Return the bound of each day of each fleet's window, [fleets, days] USD; 0 on days its window lacks."""
-    windows, programs = worlds.windows, Programs()
-    count = len(worlds.seeds)
-
-    def of_scenario(scenario: int) -> NDArray[np.float64]:
-        daily = np.zeros((count, worlds.days_of(scenario)))
-        for seed, row in enumerate(worlds.rows_of([scenario], count)):
-            desk.check()
-            ticks = bound_per_tick(worlds.bank, int(row), int(windows.starts[row]), int(windows.ends[row]), programs)
-            np.add.at(daily[seed], np.arange(len(ticks)) // 1440, ticks)
-        return daily
-
-    def kept(scenario: int) -> NDArray[np.float64]:
-        key = identity("bound", worlds.identities[scenario])
-        return desk.store.get(key, lambda: {"daily": of_scenario(scenario)})["daily"]
-
-    found = desk.in_threads(kept, range(len(worlds.scenarios)))
-    days = max(item.shape[1] for item in found)
-    return np.concatenate([np.pad(item, ((0, 0), (0, days - item.shape[1]))) for item in found])

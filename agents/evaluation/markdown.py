@@ -18,7 +18,7 @@ def markdown(content: Json) -> str:
     parts = [f"# Comparison\n\n{content['first_line']}\n", _method(content)]
     if content.get("gap_closed"):
         parts.append(_learned(content))
-    parts += [_overall(content), _by_kind(content), _by_trace(content)]
+    parts += [_overall(content), _waterfall(content), _by_kind(content), _by_trace(content)]
     parts += [_shift(content), _cadence(content), _perfect(content), _planner(content)]
     parts += [_details(content), _calibration(content)]
     return "\n".join(part for part in parts if part) + "\n"
@@ -76,8 +76,18 @@ def _overall(content: Json) -> str:
         (row["name"], row["kind"], *(_text(row[key]) for key in head[2:6]), _percent(row["bad_minutes_fraction"]))
         for row in sorted(content["rows"], key=lambda row: float(row["total"]))
     ]
-    rows.append((BOUND, "bound", _text(content["bound_over_reference"]), "", "", "", ""))
+    for name, key in ((BOUND, "bound_over_reference"), (f"{BOUND}, tighter", "tight_bound_over_reference")):
+        rows.append((name, "bound", _text(content[key]), "", "", "", ""))
     return _table(head, rows)
+
+
+def _waterfall(content: Json) -> str:
+    item = content.get("waterfall")
+    if item is None:
+        return ""
+    steps = item["over_reference"]
+    text = f"What {item['of']} saves against {item['vs']}, over reference; negative steps cost more."
+    return f"## Where the saving comes from\n\n{text}\n\n{_table(tuple(steps), [tuple(map(_text, steps.values()))])}"
 
 
 def _summaries(title: str, items: Json) -> str:
@@ -99,10 +109,10 @@ def _by_kind(content: Json) -> str:
 
 
 def _by_trace(content: Json) -> str:
-    head = ("trace", "kind", "best rule", "AWS", "learned", "bound", "gap closed", "infeasible minutes")
+    head = ("trace", "kind", "best rule", "AWS", "learned", "tighter bound", "bound", "gap closed", "infeasible minutes")
     rows = []
     for trace, row in content["per_trace"].items():
-        totals = (_text(row[key]) for key in ("best_rule", "aws", "learned", "bound"))
+        totals = (_text(row[key]) for key in ("best_rule", "aws", "learned", "tight_bound", "bound"))
         infeasible = f"{content['infeasible_minutes'][trace]:.0f}"
         rows.append((trace, row["kind"], *totals, _gap(row["gap_closed"]), infeasible))
     return f"## By trace\n\n{_table(head, rows)}"

@@ -15,8 +15,11 @@ from agents.evaluation.summaries import (
     groups,
     row_content,
     summary,
+    tight_bound_content,
+    tight_bound_over_reference,
     trace_table,
 )
+from agents.evaluation.waterfall import waterfall_content
 from agents.rules import RuleBook
 from telemetry.provenance import write_json, write_text
 
@@ -55,6 +58,7 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
         "validation_total_over_reference": {name: round(value, 6) for name, value in contest.validation.items()},
         "reference": {item.name: float(of(totals["reference_usd"], index).mean()) for index, item in scenarios},
         "bound": {item.name: float(of(bound, index).mean()) for index, item in scenarios if contest.has_bound},
+        "tight_bound": tight_bound_content(contest),
         "policies": {name: _per_trace(contest, name) for name in contest.played},
         "kind": contest.kinds,
         "calibration": dict(book.calibration),
@@ -67,6 +71,7 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
         "seeds": seeds,
         "rows": [{"name": name, "kind": contest.kinds[name], **row_content(contest, name)} for name in shown],
         "bound_over_reference": bound_content(contest),
+        "tight_bound_over_reference": tight_bound_over_reference(contest),
         "by_kind": {kind: summary(contest, shown, indices) for kind, indices in groups(contest).items()},
         "per_trace": trace_table(contest),
         "front": front_content(contest),
@@ -76,8 +81,12 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
     }
     if contest.learned is not None:
         content["gap_closed"] = gap_content(contest, contest.learned)
-        equal = bill_at_equal_bad_minutes(contest, contest.learned)
+        equal = bill_at_equal_bad_minutes(contest, contest.learned, contest.counted)
         content["bill_at_equal_bad_minutes"] = estimate_content(equal, rule)
+    ours = contest.learned or rule
+    rivals = [name for name in (rule, *contest.names("aws")) if name != ours]
+    if rivals:
+        content["waterfall"] = waterfall_content(contest, ours, rivals[0], contest.counted)
     return content | (studies or {})
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from agents.evaluation.actions import play_counted
-from agents.evaluation.contest import Contest, bound_daily, rule_entries
+from agents.evaluation.bounds import bound_daily
+from agents.evaluation.contest import Contest, rule_entries
 from agents.evaluation.playing import Desk, play_all, rows
 from agents.evaluation.store import as_played
 from agents.evaluation.summaries import Json, bound_content, row_content, summary

@@ -64,6 +64,21 @@ def bound_content(contest: Contest, scenarios: Sequence[int] | None = None) -> f
     return round(contest.over_reference(contest.bound_daily.sum(axis=1), scenarios), 6)
 
 
+def tight_bound_content(contest: Contest) -> dict[str, float]:
+    """Return the tighter bound of each trace, USD, mean over its markets; nothing before it is known."""
+    worlds, usd = contest.worlds, contest.tight_bound_daily.sum(axis=1)
+    if not len(usd):
+        return {}
+    return {item.name: float(worlds.of(usd, index).mean()) for index, item in enumerate(worlds.scenarios)}
+
+
+def tight_bound_over_reference(contest: Contest, scenarios: Sequence[int] | None = None) -> float | None:
+    """Return the tighter bound over reference on some scenarios; None before it is known."""
+    if not len(contest.tight_bound_daily):
+        return None
+    return round(contest.over_reference(contest.tight_bound_daily.sum(axis=1), scenarios), 6)
+
+
 def summary(contest: Contest, names: Sequence[str], scenarios: Sequence[int] | None = None) -> Json:
     """Return totals and bad minutes of some policies on some scenarios, the bound, and the gap the learned one closes.
 
@@ -107,6 +122,7 @@ def trace_table(contest: Contest) -> dict[str, Json]:
         for role, name in shown.items():
             row[role] = None if name is None else row_content(contest, name, [index])["total"]
         row["bound"] = bound_content(contest, [index])
+        row["tight_bound"] = tight_bound_over_reference(contest, [index])
         row["gap_closed"] = gap_content(contest, contest.learned, [index])
         table[scenario.name] = row
     return table
