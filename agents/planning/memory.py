@@ -1,0 +1,82 @@
+"""What a planner remembers of each fleet: how rough its minutes are, and what its spot pools have shown."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.planning.markets import HotLibrary, SpotEvidence, hot_chance
+from agents.planning.state import event_minutes
+from simulators.records import TICKS_PER_ROW
+from telemetry.resample import NOISE_PHI, NOISE_SIGMA, tick_noise
+
+_PRIOR_WEIGHT: Final = 12.0
+_LEAST_ROUGHNESS: Final = 0.1
+_MOST_ROUGHNESS: Final = 3.0
+
+
+def _usual_deviation() -> float:
+    """Return the mean square of ln(last minute / mean of its five minutes) under the usual minute noise."""
+    noise = tick_noise(0, 4096, TICKS_PER_ROW, phi=NOISE_PHI, sigma=NOISE_SIGMA)
+    return float((np.log(noise[:, -1]) ** 2).mean())
+
+
+class Memory:
+    """Running statistics of a batch of fleets.
+
+    Args:
+        fleets: How many.
+        kinds: Instance types.
+        decision_minutes: Minutes between two decisions.
+
+    Attributes:
+        used_hours: [B, K] hours with spot instances of a type.
+        events: [B, K] decisions in which a type was interrupted or refused.
+        fresh: [B] whether the latest reading told of a new one.
+    """
+
+    def __init__(self, fleets: int, kinds: int, decision_minutes: int) -> None:
+        self.used_hours = np.zeros((fleets, kinds))
+        self.events = np.zeros((fleets, kinds))
+        self.fresh = np.zeros(fleets, np.bool_)
+        self._reclaim = np.zeros((fleets, kinds), np.int64)
+        self._refusal = np.zeros((fleets, kinds), np.int64)
+        self._in_use = np.zeros((fleets, kinds), np.bool_)
+        self._squares, self._weight = np.zeros(fleets), np.zeros(fleets)
+        self._usual = _usual_deviation()
+        self._step = decision_minutes
+
+    def observe(self, readings: NDArray[np.void], physics: np.void) -> None:
+        """Take in the readings of one decision."""
+        kinds = self.used_hours.shape[1]
+        on_spot = (readings["spot_in_use"] > 0)[:, None]
+        self._in_use = (readings["type_count"][:, :kinds] > 0) & on_spot
+        self.used_hours += self._in_use * (self._step / 60.0)
+        for name, field in (
+            ("_reclaim", "minutes_since_interruption"),
+            ("_refusal", "minutes_since_launch_failure"),
+        ):
+            minutes = np.stack([event_minutes(reading, physics, field)[:kinds] for reading in readings])
+            setattr(self, name, minutes)
+        recent = np.minimum(self._reclaim, self._refusal) <= self._step
+        self.events += recent
+        self.fresh = recent.any(axis=1)
+        self._observe_minutes(readings)
+
+    def _observe_minutes(self, readings: NDArray[np.void]) -> None:
+        last, mean = readings["demand_rps"], readings["demand_mean_rps"][:, 0]
+        known = (last > 0) & (mean > 0)
+        deviation = np.log(np.where(known, last, 1.0) / np.where(known, mean, 1.0)) ** 2
+        self._squares += np.where(known, np.minimum(deviation, 25.0 * self._usual), 0.0)
+        self._weight += known
+
+    @property
+    def roughness(self) -> NDArray[np.float64]:
+        """[B] size of the minute noise over the usual one, from the last minutes seen against their five-minute means."""
+        square = (self._squares + _PRIOR_WEIGHT * self._usual) / (self._weight + _PRIOR_WEIGHT) / self._usual
+        return np.asarray(np.clip(np.sqrt(square), _LEAST_ROUGHNESS, _MOST_ROUGHNESS))
+
+    def evidence(self, library: HotLibrary) -> SpotEvidence:
+        """Return what is known of every type of every fleet."""
+        chance = hot_chance(library, self.used_hours, self.events)
+        return SpotEvidence(chance, self._reclaim, self._refusal, self._in_use)
