@@ -123,7 +123,7 @@ class Planner:
         rng = np.random.default_rng([self._settings.seed, 0x5907, self._decision])
         spot = draw_windows(self._library, own, futures=trial.futures, minutes=trial.minutes, rng=rng)
         draws = draw_shocks(trial.futures, trial.steps, self._settings.seed, self._decision)
-        trial.imagine(readings[rows], draws, spot, self._memory.roughness[rows])
+        trial.imagine(readings[rows], draws, spot, self._memory.roughness[rows], self._memory.past_scores[rows])
 
     def _choose(self, readings: NDArray[np.void], rows: IntArray, evidence: SpotEvidence) -> None:
         """Choose specification and spot share of some fleets."""

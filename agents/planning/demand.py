@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICKS_PER_ROW
 from telemetry.resample import NOISE_PHI, NOISE_SIGMA, tick_noise
@@ -25,6 +25,8 @@ _SPREAD_Z: Final = float(_LEVELS_Z[2] - _LEVELS_Z[0])
 _LEAST_STEP_SPREAD: Final = 0.01
 _BLIND_STEP_SPREAD: Final = 0.1
 _MOST_CORRELATION: Final = 0.999
+_MOST_SCORE: Final = 30.0
+_USUAL_SCORES: Final = 100
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,35 @@ def quantile_at(quantiles: FloatArray, z: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(value, 0.0))
 
 
+def score_of(quantiles: FloatArray, value: FloatArray) -> FloatArray:
+    """Return the standard normal score of a value, the inverse of ``quantile_at``: [...] for [..., Q] quantiles."""
+    slopes = np.maximum(np.diff(quantiles, axis=-1) / np.diff(_LEVELS_Z), 1e-12)
+    first, second, third = (quantiles[..., level] for level in (0, 1, 2))
+    score = _LEVELS_Z[0] + (np.minimum(value, second) - first) / slopes[..., 0]
+    score = score + np.clip(value - second, 0.0, third - second) / slopes[..., 1]
+    score = score + np.maximum(value - third, 0.0) / slopes[..., 2]
+    return np.asarray(np.clip(score, -_MOST_SCORE, _MOST_SCORE))
+
+
+def like_the_past(shocks: FloatArray, scores: FloatArray) -> FloatArray:
+    """Return [B, F, J] shocks distributed as each fleet's own past scores, and as standard normals where it has few.
+
+    The shocks of the chain are the scores of one-step forecasts, so where those were off in the past (bursts that no
+    forecast sees, spreads too wide) futures are off in the same way. The past counts with a hundred standard normal
+    scores, eight hours' worth, beside it.
+
+    Args:
+        shocks: [F, J] standard normals.
+        scores: [B, n] scores of past one-step forecasts.
+    """
+    usual = ndtri((np.arange(_USUAL_SCORES) + 0.5) / _USUAL_SCORES)
+    pool = np.sort(np.concatenate([np.broadcast_to(usual, (len(scores), _USUAL_SCORES)), scores], axis=1), axis=1)
+    place = ndtr(shocks) * pool.shape[1] - 0.5
+    below = np.clip(np.floor(place), 0, pool.shape[1] - 2).astype(np.int64)
+    share = np.clip(place - below, 0.0, 1.0)
+    return np.asarray(pool[:, below] * (1.0 - share) + pool[:, below + 1] * share)
+
+
 def step_correlations(quantiles: FloatArray) -> FloatArray:
     """Return [B, J - 1] the correlation of the score of each step with that of the next."""
     spread = (quantiles[..., 2] - quantiles[..., 0]) / _SPREAD_Z
@@ -98,13 +129,13 @@ def step_correlations(quantiles: FloatArray) -> FloatArray:
 
 
 def score_paths(correlations: FloatArray, shocks: FloatArray) -> FloatArray:
-    """Return [B, F, J] standard normal scores: a Markov chain with these correlations, driven by these shocks."""
-    steps = shocks.shape[1]
-    scores = np.empty((len(correlations), *shocks.shape))
-    scores[:, :, 0] = shocks[:, 0]
+    """Return [B, F, J] scores: a Markov chain with [B, J - 1] correlations, driven by [B, F, J] shocks."""
+    steps = shocks.shape[2]
+    scores = np.empty(shocks.shape)
+    scores[:, :, 0] = shocks[:, :, 0]
     for step in range(1, steps):
         keep = correlations[:, step - 1, None]
-        scores[:, :, step] = keep * scores[:, :, step - 1] + np.sqrt(1.0 - keep**2) * shocks[:, step]
+        scores[:, :, step] = keep * scores[:, :, step - 1] + np.sqrt(1.0 - keep**2) * shocks[:, :, step]
     return scores
 
 

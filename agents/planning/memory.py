@@ -5,12 +5,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.planning.demand import score_of, step_quantiles
 from agents.planning.markets import HotLibrary, SpotEvidence, hot_chance
 from agents.planning.state import event_minutes
 from simulators.records import TICKS_PER_ROW
 from telemetry.resample import NOISE_PHI, NOISE_SIGMA, tick_noise
 
 _PRIOR_WEIGHT: Final = 12.0
+_MOST_PAST: Final = 7 * 288
 _LEAST_ROUGHNESS: Final = 0.1
 _MOST_ROUGHNESS: Final = 3.0
 
@@ -42,6 +44,8 @@ class Memory:
         self._reclaim = np.zeros((fleets, kinds), np.int64)
         self._refusal = np.zeros((fleets, kinds), np.int64)
         self._in_use = np.zeros((fleets, kinds), np.bool_)
+        self._past: list[NDArray[np.float64]] = []
+        self._expected: NDArray[np.float64] | None = None
         self._squares, self._weight = np.zeros(fleets), np.zeros(fleets)
         self._usual = _usual_deviation()
         self._step = decision_minutes
@@ -62,6 +66,7 @@ class Memory:
         self.events += recent
         self.fresh = recent.any(axis=1)
         self._observe_minutes(readings)
+        self._observe_forecasts(readings)
 
     def _observe_minutes(self, readings: NDArray[np.void]) -> None:
         last, mean = readings["demand_rps"], readings["demand_mean_rps"][:, 0]
@@ -69,6 +74,19 @@ class Memory:
         deviation = np.log(np.where(known, last, 1.0) / np.where(known, mean, 1.0)) ** 2
         self._squares += np.where(known, np.minimum(deviation, 25.0 * self._usual), 0.0)
         self._weight += known
+
+    def _observe_forecasts(self, readings: NDArray[np.void]) -> None:
+        """Score the five minutes just seen by what was forecast for them at the last decision."""
+        if self._step != TICKS_PER_ROW:
+            return
+        if self._expected is not None:
+            self._past = [*self._past, score_of(self._expected, readings["demand_mean_rps"][:, 0])][-_MOST_PAST:]
+        self._expected = step_quantiles(readings, 1)[:, 0]
+
+    @property
+    def past_scores(self) -> NDArray[np.float64]:
+        """[B, n] scores of one-step forecasts of the last week at most; none where decisions are not 5 minutes apart."""
+        return np.stack(self._past, axis=1) if self._past else np.zeros((len(self._weight), 0))
 
     @property
     def roughness(self) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ share, alarms' metrics, last launch failures and interruptions. Not shown by an 
 - which instances are pending, leaving or on spot: the newest pending, types outside the specification leaving first,
   spot where the last spot share would have put it;
 - ages: in service for hours; pending for half of the usual time to serve, spread; draining for half of the delay,
-  spread; queues empty; alarms and hold counters at zero.
+  spread; alarms and hold counters at zero;
+- queues: empty unless the CPU is saturated and requests are late; then as full as late and failed requests suggest.
 """
 
 from typing import Final
@@ -34,6 +35,7 @@ _LONG_AGO: Final = 1_000_000
 _DAY_MINUTES: Final = 1440
 _WARM_AGE_S: Final = 7200
 _AGE_SPREAD_S: Final = 211
+_SATURATED: Final = 0.98
 _SAME: Final = ("desired", "spec", "policy", "refreshing", "spot_fraction", "bad_recent")
 _RINGS: Final = ("cpu_utilization", "requests_per_target", "late_fraction", "error_fraction")
 
@@ -65,6 +67,7 @@ def reconstruct(reading: np.void, physics: np.void, tick: int) -> NDArray[np.voi
     fleet["market"][:staying] = _markets(reading, staying)
     _write_clocks(fleet, reading, physics, tick, staying, going)
     _write_history(fleet, reading, physics, tick)
+    _write_queues(fleet, reading, physics, staying - int(min(reading["pending"], staying)))
     return state
 
 
@@ -121,6 +124,26 @@ def _write_history(fleet: np.void, reading: np.void, physics: np.void, tick: int
         ("last_interruption", "minutes_since_interruption"),
     ):
         fleet[name] = tick - event_minutes(reading, physics, shown)
+
+
+def _write_queues(fleet: np.void, reading: np.void, physics: np.void, serving: int) -> None:
+    """Fill the queues of a saturated fleet, and the stream of second attempts.
+
+    A request fails when both its attempts do, so about the root of the failed share goes unanswered and comes back. That
+    share tells how much of the upper half of the queue is full, where a wait is longer than the time-out; where none
+    fails, late requests tell of the lower half.
+    """
+    unanswered = float(np.sqrt(reading["error_fraction"]))
+    if not (reading["cpu_utilization"] >= _SATURATED and reading["late_fraction"] > physics["slo_late_fraction"]):
+        return
+    patience = float(physics["timeout_s"] * physics["capacity_rps"][int(fleet["type"][0])])
+    limits = physics["queue_limit_requests"][fleet["type"][:serving]]
+    lower = np.minimum(patience, limits)
+    fill = lower * 0.5 * reading["late_fraction"] if unanswered == 0.0 else lower + (limits - lower) * unanswered
+    fleet["backlog_requests"][:serving] = fill
+    fleet["backlogged"] = 1
+    if physics["max_retries"] > 0:
+        fleet["retry_rps"][0] = unanswered * reading["demand_rps"]
 
 
 def event_minutes(reading: np.void, physics: np.void, field: str) -> NDArray[np.int64]:

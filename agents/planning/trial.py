@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agents.planning.demand import (
     Draws,
     forecast_rows,
+    like_the_past,
     minute_demand,
     score_paths,
     step_correlations,
@@ -87,7 +88,7 @@ class Trial:
         return FleetBatch(self.bank, self._menu, size)
 
     def imagine(
-        self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, roughness: FloatArray
+        self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, roughness: FloatArray, past: FloatArray
     ) -> None:
         """Write the futures of these fleets into the bank, and rebuild their present from what they read.
 
@@ -96,11 +97,12 @@ class Trial:
             draws: For F futures of ``steps`` steps.
             spot: [B, F, minutes, K x Z].
             roughness: [B] size of each fleet's minute noise over the usual one.
+            past: [B, n] scores of each fleet's past one-step forecasts.
         """
         self.states = np.concatenate([reconstruct(reading, self.physics, PAST_TICKS) for reading in readings])
         quantiles = step_quantiles(readings, self.steps)
         correlations = step_correlations(quantiles)
-        scores = score_paths(correlations, draws.shocks)
+        scores = score_paths(correlations, like_the_past(draws.shocks, past))
         demand = minute_demand(quantiles, scores, draws.noise, roughness)
         rows = self.minutes // TICKS_PER_ROW
         forecasts = forecast_rows(quantiles, correlations, scores, rows, PLANNED_LEADS)
