@@ -5,9 +5,10 @@ forecast's quantiles (``agents.planning.demand``) and spot markets from the mark
 and plays plans through them in the real kernel. A plan is a first action and a policy that goes on from there: the
 forecast policy at some share of the utilisation at which the launch specification still meets the objective.
 
-Two levels. *How large*, at every decision: a grid of plans on some futures, the better ones on all, then neighbours of
-the best in size. *What*, every half hour and after every interruption or refusal: launch specification and spot share,
-on longer futures; the present choice stays unless another is better by a margin.
+Two levels. *How large*, at every decision: each tail is tried on some futures and judged by what it cost lately; then
+sizes around the one that the best tail wants are tried on all. *What*, every half hour and after every interruption or
+refusal: launch specification and spot share, on longer futures; the present choice stays unless another has been
+cheaper by a margin.
 
 The effort is a number of simulated minutes, never a reading of the clock, so a result depends on readings and seed only.
 """
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.planning.demand import draw_shocks
-from agents.planning.markets import SpotEvidence, draw_library, draw_windows
+from agents.planning.markets import draw_library, draw_windows
 from agents.planning.memory import Memory
 from agents.planning.sizes import Sizes
 from agents.planning.trial import Plans, Trial
@@ -30,6 +31,9 @@ from simulators.records import DECISION
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Choice = tuple[int, float]
+
+_SPOT_SHARES: Final = (0.0, 0.5, 0.8)
 
 
 class PlannerSettings(BaseModel):
@@ -37,8 +41,10 @@ class PlannerSettings(BaseModel):
 
     Attributes:
         futures: Futures of each fleet for the size.
-        first_futures: Futures on which all sizes are tried before the better ones are tried on all.
-        finalists: How many go on.
+        tail_futures: Futures on which every tail is tried.
+        tail_memory: Weight of what the tails cost at earlier decisions, for each decision since.
+        size_steps: Sizes tried below and above the one that the best tail wants, beside the present one.
+        size_step: Distance between two of them as a share of it, at least one instance.
         horizon_minutes: Length of a rollout for the size.
         choice_futures: Futures of each fleet for specification and spot share.
         choice_minutes: Length of a rollout for them; its second half stands for ``tail_hours`` more.
@@ -51,15 +57,17 @@ class PlannerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    futures: int = Field(24, ge=1, le=512)
-    first_futures: int = Field(8, ge=1, le=512)
-    finalists: int = Field(4, ge=1, le=64)
-    horizon_minutes: int = Field(35, ge=10, le=210, multiple_of=5)
+    futures: int = Field(40, ge=1, le=512)
+    tail_futures: int = Field(8, ge=1, le=512)
+    tail_memory: float = Field(0.9, ge=0, lt=1)
+    size_steps: int = Field(3, ge=0, le=20)
+    size_step: float = Field(0.07, ge=0, le=1)
+    horizon_minutes: int = Field(25, ge=10, le=200, multiple_of=5)
     choice_futures: int = Field(12, ge=1, le=512)
-    choice_minutes: int = Field(120, ge=10, le=210, multiple_of=5)
+    choice_minutes: int = Field(120, ge=10, le=200, multiple_of=5)
     choice_every: int = Field(6, ge=1)
     tail_hours: float = Field(3.0, ge=0)
-    switch_margin: float = Field(0.03, ge=0, lt=1)
+    switch_margin: float = Field(0.05, ge=0, lt=1)
     chunk: int = Field(16, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -100,130 +108,112 @@ class Planner:
             self._spec = readings["spec"].astype(np.int64)
             self._spot = readings["spot_fraction"].copy()
             self._tail = np.full(len(readings), self._sizes.usual_tail)
+            self._tail_cost = np.zeros((len(readings), self._sizes.num_tails))
+            self._savings: list[dict[Choice, float]] = [{} for _ in readings]
         elif len(readings) != len(self._spec):
             raise ValueError(f"this planner plays {len(self._spec)} fleets, got readings of {len(readings)}")
         self._memory.observe(readings, self._size_trial.physics)
-        evidence = self._memory.evidence(self._library)
         due = self._memory.fresh | (self._decision % self._settings.choice_every == 0)
         actions = np.zeros((len(readings), 4), np.int64)
         for start in range(0, len(readings), self._settings.chunk):
             part = np.arange(start, min(start + self._settings.chunk, len(readings)))
-            self._choose(readings, part[due[part]], evidence)
-            self._size(readings, part, evidence, actions)
+            self._choose(readings, part[due[part]])
+            self._size(readings, part, actions)
         self._decision += 1
         return actions
 
-    def _imagine(self, trial: Trial, readings: NDArray[np.void], rows: IntArray, evidence: SpotEvidence) -> None:
-        own = SpotEvidence(
-            evidence.hot_chance[rows],
-            evidence.minutes_since_reclaim[rows],
-            evidence.minutes_since_refusal[rows],
-            evidence.in_use[rows],
-        )
+    def _imagine(self, trial: Trial, readings: NDArray[np.void], rows: IntArray) -> None:
+        evidence = self._memory.evidence(self._library, rows)
         rng = np.random.default_rng([self._settings.seed, 0x5907, self._decision])
-        spot = draw_windows(self._library, own, futures=trial.futures, minutes=trial.minutes, rng=rng)
+        spot = draw_windows(self._library, evidence, futures=trial.futures, minutes=trial.minutes, rng=rng)
         draws = draw_shocks(trial.futures, trial.steps, self._settings.seed, self._decision)
-        trial.imagine(readings[rows], draws, spot, self._memory.roughness[rows], self._memory.past_scores[rows])
+        trial.imagine(readings[rows], draws, spot, self._memory.demand_past(rows))
 
-    def _choose(self, readings: NDArray[np.void], rows: IntArray, evidence: SpotEvidence) -> None:
-        """Choose specification and spot share of some fleets."""
+    def _choose(self, readings: NDArray[np.void], rows: IntArray) -> None:
+        """Choose specification and spot share of some fleets, by savings smoothed over the latest choices."""
         if len(rows) == 0:
             return
-        settings, trial = self._settings, self._choice_trial
-        self._imagine(trial, readings, rows, evidence)
-        specs, levels = len(self._task.candidates), (0.0, 0.5, 0.8, 1.0)
-        options = [(spec, 1.0) for spec in range(specs)]
+        self._imagine(self._choice_trial, readings, rows)
         for row, fleet in enumerate(rows):
             present = (int(self._spec[fleet]), float(self._spot[fleet]))
-            tried = {present: self._cost_of_choices(readings, fleet, row, [present])[0]}
-            rest = [option for option in options if option not in tried]
-            tried |= dict(zip(rest, self._cost_of_choices(readings, fleet, row, rest), strict=True))
-            best = min(tried, key=lambda option: tried[option])
-            rest = [(best[0], self._on_grid(level)) for level in levels]
-            rest = [option for option in dict.fromkeys(rest) if option not in tried]
-            tried |= dict(zip(rest, self._cost_of_choices(readings, fleet, row, rest), strict=True))
-            best = min(tried, key=lambda option: tried[option])
-            if tried[best] < (1.0 - settings.switch_margin) * tried[present]:
+            options = [present, *((spec, 1.0) for spec in range(len(self._task.candidates)))]
+            cost = self._cost_of_choices(fleet, row, options)
+            leader = min(cost, key=lambda option: cost[option])
+            shares = [(leader[0], self._on_grid(share)) for share in _SPOT_SHARES]
+            cost |= self._cost_of_choices(fleet, row, [option for option in shares if option not in cost])
+            before = self._savings[fleet]
+            savings = {
+                option: 0.5 * before.get(option, 0.0) + 0.5 * (1.0 - value / cost[present])
+                for option, value in cost.items()
+            }
+            best = max(savings, key=lambda option: savings[option])
+            if savings[best] > self._settings.switch_margin:
                 self._spec[fleet], self._spot[fleet] = best
+                savings = {}
+            self._savings[fleet] = savings
 
     def _on_grid(self, share: float) -> float:
         levels = self._task.num_spot_levels - 1
         return round(share * levels) / levels
 
-    def _cost_of_choices(
-        self, readings: NDArray[np.void], fleet: int, row: int, options: list[tuple[int, float]]
-    ) -> list[float]:
+    def _cost_of_choices(self, fleet: int, row: int, options: list[Choice]) -> dict[Choice, float]:
         """Return what each choice costs, followed for the length of a rollout and some hours like its second half."""
         settings = self._settings
         decisions = np.zeros(len(options), DECISION)
         for place, (spec, spot) in enumerate(options):
             decisions[place] = (0, spec, self._sizes.tail_index(spec, int(self._tail[fleet])), spot)
-        plans = Plans(np.full(len(options), row), decisions, decisions)
         total, late = self._choice_trial.costs(
-            plans,
+            Plans(np.full(len(options), row), decisions, decisions),
             np.arange(settings.choice_futures),
             split_minutes=self._task.decision_minutes,
             minutes=settings.choice_minutes,
         )
         rest = settings.tail_hours * 60.0 / (settings.choice_minutes / 2)
-        return [float(value) for value in (total + rest * late).mean(axis=1)]
+        return dict(zip(options, (total + rest * late).mean(axis=1).tolist(), strict=True))
 
-    def _size(
-        self, readings: NDArray[np.void], rows: IntArray, evidence: SpotEvidence, actions: IntArray
-    ) -> None:
+    def _size(self, readings: NDArray[np.void], rows: IntArray, actions: IntArray) -> None:
         """Choose the size of some fleets and write their actions."""
-        settings, trial = self._settings, self._size_trial
-        self._imagine(trial, readings, rows, evidence)
-        tails = self._sizes.num_tails
-        wants = np.stack(
-            [self._sizes.wants(readings[fleet], int(self._spec[fleet]), float(self._spot[fleet])) for fleet in rows]
+        settings, count = self._settings, len(rows)
+        self._imagine(self._size_trial, readings, rows)
+        wants = np.stack([self._wants(readings, fleet) for fleet in rows])
+        tails = np.arange(self._sizes.num_tails)
+        some = np.arange(settings.tail_futures)
+        cost = self._costs(readings, rows, np.tile(tails, (count, 1)), wants, some)
+        self._tail_cost[rows] *= settings.tail_memory
+        self._tail_cost[rows] += cost / cost.mean(axis=1, keepdims=True)
+        self._tail[rows] = self._tail_cost[rows].argmin(axis=1)
+        middle = wants[np.arange(count), self._tail[rows]]
+        step = np.maximum(1, np.round(settings.size_step * middle)).astype(np.int64)
+        sizes = middle[:, None] + step[:, None] * np.arange(-settings.size_steps, settings.size_steps + 1)
+        sizes = np.concatenate([sizes, readings["desired"][rows, None].astype(np.int64)], axis=1)
+        cost = self._costs(
+            readings, rows, np.repeat(self._tail[rows, None], sizes.shape[1], axis=1), sizes, np.arange(settings.futures)
         )
-        fleets = np.repeat(np.arange(len(rows)), tails)
-        tail = np.tile(np.arange(tails), len(rows))
-        some, others = np.arange(settings.first_futures), np.arange(settings.first_futures, settings.futures)
-        first = self._costs(readings, rows, fleets, tail, wants.ravel(), some).sum(axis=1).reshape(len(rows), tails)
-        order = np.argsort(first, axis=1, kind="stable")[:, : settings.finalists]
-        finalists = np.take_along_axis(wants, order, axis=1)
-        fleets = np.repeat(np.arange(len(rows)), order.shape[1])
-        cost = np.take_along_axis(first, order, axis=1)
-        if len(others):
-            more = self._costs(readings, rows, fleets, order.ravel(), finalists.ravel(), others)
-            cost = cost + more.sum(axis=1).reshape(order.shape)
-        best = np.argmin(cost, axis=1)
-        pick = np.arange(len(rows))
-        self._tail[rows] = order[pick, best]
-        size, cheapest = finalists[pick, best], cost[pick, best]
-        changes = np.array([-2, -1, 1, 2])
-        fleets = np.repeat(pick, len(changes))
-        sizes = (size[:, None] + changes).ravel()
-        near = self._costs(readings, rows, fleets, self._tail[rows][fleets], sizes, np.arange(settings.futures))
-        near = near.sum(axis=1).reshape(len(rows), -1)
-        better = near.min(axis=1) < cheapest
-        size = np.where(better, size + changes[near.argmin(axis=1)], size)
-        for row, fleet in enumerate(rows):
+        chosen = sizes[np.arange(count), cost.argmin(axis=1)]
+        for fleet, size in zip(rows, chosen, strict=True):
             actions[fleet] = self._sizes.action(
-                readings[fleet], int(self._spec[fleet]), float(self._spot[fleet]), int(size[row])
+                readings[fleet], int(self._spec[fleet]), float(self._spot[fleet]), int(size)
             )
 
+    def _wants(self, readings: NDArray[np.void], fleet: int) -> IntArray:
+        return self._sizes.wants(readings[fleet], int(self._spec[fleet]), float(self._spot[fleet]))
+
     def _costs(
-        self,
-        readings: NDArray[np.void],
-        rows: IntArray,
-        fleets: IntArray,
-        tails: IntArray,
-        sizes: IntArray,
-        futures: IntArray,
+        self, readings: NDArray[np.void], rows: IntArray, tails: IntArray, sizes: IntArray, futures: IntArray
     ) -> FloatArray:
-        """Return [N, f] what a size now and a tail afterwards cost."""
-        first, then = np.zeros(len(fleets), DECISION), np.zeros(len(fleets), DECISION)
-        for place, (row, tail, size) in enumerate(zip(fleets, tails, sizes, strict=True)):
-            reading, spec, spot = readings[rows[row]], int(self._spec[rows[row]]), float(self._spot[rows[row]])
-            policy, scale = self._sizes.order(reading, spec, spot, int(size))
-            first[place] = (scale, spec, policy, spot)
-            then[place] = (0, spec, self._sizes.tail_index(spec, int(tail)), spot)
-        return self._size_trial.costs(
-            Plans(fleets, first, then),
+        """Return [rows, N] the mean cost of N sizes now, each with a tail afterwards; both are [rows, N]."""
+        first, then = np.zeros(tails.shape, DECISION), np.zeros(tails.shape, DECISION)
+        for row, fleet in enumerate(rows):
+            spec, spot = int(self._spec[fleet]), float(self._spot[fleet])
+            for place, (tail, size) in enumerate(zip(tails[row].tolist(), sizes[row].tolist(), strict=True)):
+                policy, scale = self._sizes.order(readings[fleet], spec, spot, size)
+                first[row, place] = (scale, spec, policy, spot)
+                then[row, place] = (0, spec, self._sizes.tail_index(spec, tail), spot)
+        own = np.repeat(np.arange(len(rows)), tails.shape[1])
+        total, _ = self._size_trial.costs(
+            Plans(own, first.ravel(), then.ravel()),
             futures,
             split_minutes=self._task.decision_minutes,
             minutes=self._settings.horizon_minutes,
-        )[0]
+        )
+        return np.asarray(total.mean(axis=1).reshape(tails.shape))

@@ -42,6 +42,21 @@ class Draws:
     noise: FloatArray
 
 
+@dataclass(frozen=True)
+class DemandPast:
+    """What the past of each fleet says about its demand.
+
+    Attributes:
+        scores: [B, n] standard normal scores of past one-step forecasts (``score_of``).
+        roughness: [B] size of the minute noise over the usual one.
+        reference_rps: [B] guess of the mean demand that scales the penalty.
+    """
+
+    scores: FloatArray
+    roughness: FloatArray
+    reference_rps: FloatArray
+
+
 def draw_shocks(futures: int, steps: int, seed: int, decision: int) -> Draws:
     """Draw for one decision; the same (seed, decision) gives the same numbers whatever the batch."""
     rng = np.random.default_rng([seed, 0xF07E, decision])

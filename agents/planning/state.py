@@ -35,7 +35,7 @@ _LONG_AGO: Final = 1_000_000
 _DAY_MINUTES: Final = 1440
 _WARM_AGE_S: Final = 7200
 _AGE_SPREAD_S: Final = 211
-_SATURATED: Final = 0.98
+_SATURATED: Final = 0.9
 _SAME: Final = ("desired", "spec", "policy", "refreshing", "spot_fraction", "bad_recent")
 _RINGS: Final = ("cpu_utilization", "requests_per_target", "late_fraction", "error_fraction")
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.planning.demand import (
+    DemandPast,
     Draws,
     forecast_rows,
     like_the_past,
@@ -88,7 +89,7 @@ class Trial:
         return FleetBatch(self.bank, self._menu, size)
 
     def imagine(
-        self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, roughness: FloatArray, past: FloatArray
+        self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, past: DemandPast
     ) -> None:
         """Write the futures of these fleets into the bank, and rebuild their present from what they read.
 
@@ -96,21 +97,20 @@ class Trial:
             readings: [B] TELEMETRY records, at most as many as the trial has room for.
             draws: For F futures of ``steps`` steps.
             spot: [B, F, minutes, K x Z].
-            roughness: [B] size of each fleet's minute noise over the usual one.
-            past: [B, n] scores of each fleet's past one-step forecasts.
+            past: What each fleet's past says about its demand.
         """
         self.states = np.concatenate([reconstruct(reading, self.physics, PAST_TICKS) for reading in readings])
         quantiles = step_quantiles(readings, self.steps)
         correlations = step_correlations(quantiles)
-        scores = score_paths(correlations, like_the_past(draws.shocks, past))
-        demand = minute_demand(quantiles, scores, draws.noise, roughness)
+        scores = score_paths(correlations, like_the_past(draws.shocks, past.scores))
+        demand = minute_demand(quantiles, scores, draws.noise, past.roughness)
         rows = self.minutes // TICKS_PER_ROW
         forecasts = forecast_rows(quantiles, correlations, scores, rows, PLANNED_LEADS)
-        self._write_demand(readings, demand)
+        self._write_demand(readings, demand, past.reference_rps)
         self._write_forecasts(readings, forecasts)
         self._write_markets(readings, spot)
 
-    def _write_demand(self, readings: NDArray[np.void], demand: FloatArray) -> None:
+    def _write_demand(self, readings: NDArray[np.void], demand: FloatArray, reference_rps: FloatArray) -> None:
         """Lay the paths behind the last visible minute; before it stands what was seen of the past."""
         count = len(readings) * self.futures
         length = PAST_TICKS + self.minutes
@@ -121,7 +121,7 @@ class Trial:
         np.cumsum(self.bank.demand_rps, dtype=np.float64, out=self.bank.demand_total[1:])
         records = self.bank.tapes[:count].reshape(len(readings), self.futures)
         records["mean_demand_rps"] = readings["mean_demand_rps"][:, None]
-        records["reference_demand_rps"] = readings["mean_demand_rps"][:, None]
+        records["reference_demand_rps"] = reference_rps[:, None]
         records["minute_of_week"] = (readings["minute_of_week"][:, None] - PAST_TICKS) % (7 * 1440)
 
     def _write_forecasts(self, readings: NDArray[np.void], forecasts: FloatArray) -> None:
