@@ -43,7 +43,7 @@ class PlannerSettings(BaseModel):
         futures: Futures of each fleet for the size.
         tail_futures: Futures on which every tail is tried.
         tail_memory: Weight of what the tails cost at earlier decisions, for each decision since.
-        size_steps: Sizes tried below and above the one that the best tail wants, beside the present one.
+        size_steps: Sizes tried below the one that the best tail wants; twice as many are tried above.
         size_step: Distance between two of them as a share of it, at least one instance.
         horizon_minutes: Length of a rollout for the size.
         choice_futures: Futures of each fleet for specification and spot share.
@@ -182,10 +182,7 @@ class Planner:
         self._tail_cost[rows] *= settings.tail_memory
         self._tail_cost[rows] += cost / cost.mean(axis=1, keepdims=True)
         self._tail[rows] = self._tail_cost[rows].argmin(axis=1)
-        middle = wants[np.arange(count), self._tail[rows]]
-        step = np.maximum(1, np.round(settings.size_step * middle)).astype(np.int64)
-        sizes = middle[:, None] + step[:, None] * np.arange(-settings.size_steps, settings.size_steps + 1)
-        sizes = np.concatenate([sizes, readings["desired"][rows, None].astype(np.int64)], axis=1)
+        sizes = self._candidates(readings[rows], wants[np.arange(count), self._tail[rows]])
         cost = self._costs(
             readings, rows, np.repeat(self._tail[rows, None], sizes.shape[1], axis=1), sizes, np.arange(settings.futures)
         )
@@ -194,6 +191,19 @@ class Planner:
             actions[fleet] = self._sizes.action(
                 readings[fleet], int(self._spec[fleet]), float(self._spot[fleet]), int(size)
             )
+
+    def _candidates(self, readings: NDArray[np.void], middle: IntArray) -> IntArray:
+        """Return [B, N] sizes to try: steps around the middle, more above than below, far more where requests are late.
+
+        A saturated fleet serves second attempts and a queue beside the demand, so it may need to double.
+        """
+        settings = self._settings
+        places = np.arange(-settings.size_steps, 2 * settings.size_steps + 1)
+        step = np.maximum(1, np.round(settings.size_step * middle)).astype(np.int64)[:, None]
+        late = readings["late_fraction"] > self._size_trial.physics["slo_late_fraction"]
+        stretch = np.where(late[:, None] & (places > 0), 3, 1)
+        present = readings["desired"].astype(np.int64)[:, None]
+        return np.concatenate([middle[:, None] + step * places * stretch, present], axis=1)
 
     def _wants(self, readings: NDArray[np.void], fleet: int) -> IntArray:
         return self._sizes.wants(readings[fleet], int(self._spec[fleet]), float(self._spot[fleet]))

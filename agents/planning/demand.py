@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from simulators.records import LEAD_MINUTES, QUANTILE_LEVELS, TICKS_PER_ROW
 from telemetry.resample import NOISE_PHI, NOISE_SIGMA, tick_noise
@@ -27,6 +27,8 @@ _BLIND_STEP_SPREAD: Final = 0.1
 _MOST_CORRELATION: Final = 0.999
 _MOST_SCORE: Final = 30.0
 _USUAL_SCORES: Final = 100
+_USUAL_FREEDOM: Final = 3.0
+_USUAL_SCALE: Final = 0.6
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,17 @@ def score_of(quantiles: FloatArray, value: FloatArray) -> FloatArray:
 
 
 def like_the_past(shocks: FloatArray, scores: FloatArray) -> FloatArray:
-    """Return [B, F, J] shocks distributed as each fleet's own past scores, and as standard normals where it has few.
+    """Return [B, F, J] shocks distributed as each fleet's own past scores, and as usual ones where it has few.
 
     The shocks of the chain are the scores of one-step forecasts, so where those were off in the past (bursts that no
-    forecast sees, spreads too wide) futures are off in the same way. The past counts with a hundred standard normal
-    scores, eight hours' worth, beside it.
+    forecast sees, spreads too wide) futures are off in the same way. Beside the past stand a hundred usual scores, eight
+    hours' worth: 0.6 times Student's t with 3 degrees of freedom, about as the scores of the training worlds are spread.
 
     Args:
         shocks: [F, J] standard normals.
         scores: [B, n] scores of past one-step forecasts.
     """
-    usual = ndtri((np.arange(_USUAL_SCORES) + 0.5) / _USUAL_SCORES)
+    usual = _USUAL_SCALE * stdtrit(_USUAL_FREEDOM, (np.arange(_USUAL_SCORES) + 0.5) / _USUAL_SCORES)
     pool = np.sort(np.concatenate([np.broadcast_to(usual, (len(scores), _USUAL_SCORES)), scores], axis=1), axis=1)
     place = ndtr(shocks) * pool.shape[1] - 0.5
     below = np.clip(np.floor(place), 0, pool.shape[1] - 2).astype(np.int64)

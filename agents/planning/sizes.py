@@ -107,15 +107,15 @@ class Sizes:
     def order(self, reading: np.void, spec: int, spot_fraction: float, size: int) -> tuple[int, int]:
         """Return the menu entry and the scale part that ask for a size.
 
-        The forecast entry with an offset where the fleet shall not shrink: it still adds capacity within the decision.
-        Else the manual entry, which removes at once.
+        The forecast entry with an offset, where there is one: it still adds capacity within the decision. Else, or
+        where the offset is out of reach, the manual entry.
         """
         size = max(int(self.physics["min_instances"]), min(size, int(self.physics["max_instances"])))
-        if self._forecast is not None and size >= reading["desired"]:
-            policy, present = self._forecast, self._wanted(reading, self._forecast, spec, spot_fraction)
-        else:
-            policy, present = self._manual, int(reading["desired"])
-        return policy, max(-MAX_SCALE, min(size - present, MAX_SCALE))
+        if self._forecast is not None:
+            offset = size - self._wanted(reading, self._forecast, spec, spot_fraction)
+            if abs(offset) <= MAX_SCALE:
+                return self._forecast, offset
+        return self._manual, max(-MAX_SCALE, min(size - int(reading["desired"]), MAX_SCALE))
 
     def action(self, reading: np.void, spec: int, spot_fraction: float, size: int) -> IntArray:
         """Return the action that asks for a specification, a spot share and a size."""
