@@ -215,10 +215,11 @@ class Planner:
         first, then = np.zeros(tails.shape, DECISION), np.zeros(tails.shape, DECISION)
         for row, fleet in enumerate(rows):
             spec, spot = int(self._spec[fleet]), float(self._spot[fleet])
-            for place, (tail, size) in enumerate(zip(tails[row].tolist(), sizes[row].tolist(), strict=True)):
-                policy, scale = self._sizes.order(readings[fleet], spec, spot, size)
-                first[row, place] = (scale, spec, policy, spot)
-                then[row, place] = (0, spec, self._sizes.tail_index(spec, tail), spot)
+            policies, scales = self._sizes.orders(readings[fleet], spec, spot, sizes[row])
+            tail_indices = self._sizes.tail_index(spec, 0) + tails[row]
+            for decisions, policy, scale in ((first, policies, scales), (then, tail_indices, 0)):
+                decisions["spec"][row], decisions["spot_fraction"][row] = spec, spot
+                decisions["policy"][row], decisions["scale"][row] = policy, scale
         own = np.repeat(np.arange(len(rows)), tails.shape[1])
         total, _ = self._size_trial.costs(
             Plans(own, first.ravel(), then.ravel()),

@@ -26,7 +26,8 @@ _LEAST_STEP_SPREAD: Final = 0.01
 _BLIND_STEP_SPREAD: Final = 0.1
 _MOST_CORRELATION: Final = 0.999
 _MOST_SCORE: Final = 30.0
-_USUAL_SCORES: Final = 100
+_USUAL_STRETCHES: Final = 100
+_EARLY_STEPS: Final = 3
 _USUAL_FREEDOM: Final = 3.0
 _USUAL_SCALE: Final = 0.6
 
@@ -38,10 +39,12 @@ class Draws:
     Attributes:
         shocks: [F, J] standard normals, stratified over the futures at every step.
         noise: [F, J, 5] minute multipliers, mean 1 in every step.
+        picks: [F] numbers in (0, 1), stratified.
     """
 
     shocks: FloatArray
     noise: FloatArray
+    picks: FloatArray
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def draw_shocks(futures: int, steps: int, seed: int, decision: int) -> Draws:
     noise = tick_noise(
         int(rng.integers(2**62)), futures * steps, TICKS_PER_ROW, phi=NOISE_PHI, sigma=NOISE_SIGMA
     ).reshape(futures, steps, TICKS_PER_ROW)
-    return Draws(shocks, noise)
+    return Draws(shocks, noise, (rng.permutation(futures) + rng.random(futures)) / futures)
 
 
 def step_quantiles(readings: NDArray[np.void], steps: int) -> FloatArray:
@@ -118,23 +121,31 @@ def score_of(quantiles: FloatArray, value: FloatArray) -> FloatArray:
     return np.asarray(np.clip(score, -_MOST_SCORE, _MOST_SCORE))
 
 
-def like_the_past(shocks: FloatArray, scores: FloatArray) -> FloatArray:
-    """Return [B, F, J] shocks distributed as each fleet's own past scores, and as usual ones where it has few.
+def like_the_past(draws: Draws, scores: FloatArray) -> FloatArray:
+    """Return [B, F, J] shocks: stretches of each fleet's own past scores, and usual ones as long as it has few.
 
     The shocks of the chain are the scores of one-step forecasts, so where those were off in the past (bursts that no
-    forecast sees, spreads too wide) futures are off in the same way. Beside the past stand a hundred usual scores, eight
-    hours' worth: 0.6 times Student's t with 3 degrees of freedom, about as the scores of the training worlds are spread.
+    forecast sees, spreads too wide) futures are off in the same way, and for as long. Of m past stretches and a hundred
+    usual ones each is as likely; the past is sampled evenly over stretches sorted by their highest early score. Usual
+    scores are 0.6 times Student's t with 3 degrees of freedom, about as those of the training worlds are spread.
 
     Args:
-        shocks: [F, J] standard normals.
-        scores: [B, n] scores of past one-step forecasts.
+        draws: Shared random numbers.
+        scores: [B, n] past scores in order.
     """
-    usual = _USUAL_SCALE * stdtrit(_USUAL_FREEDOM, (np.arange(_USUAL_SCORES) + 0.5) / _USUAL_SCORES)
-    pool = np.sort(np.concatenate([np.broadcast_to(usual, (len(scores), _USUAL_SCORES)), scores], axis=1), axis=1)
-    place = ndtr(shocks) * pool.shape[1] - 0.5
-    below = np.clip(np.floor(place), 0, pool.shape[1] - 2).astype(np.int64)
-    share = np.clip(place - below, 0.0, 1.0)
-    return np.asarray(pool[:, below] * (1.0 - share) + pool[:, below + 1] * share)
+    futures, steps = draws.shocks.shape
+    usual = _USUAL_SCALE * stdtrit(_USUAL_FREEDOM, ndtr(draws.shocks))
+    shocks = np.repeat(usual[None], len(scores), axis=0)
+    stretches = scores.shape[1] - steps + 1
+    if stretches < 1:
+        return shocks
+    share = stretches / (stretches + _USUAL_STRETCHES)
+    from_past = np.flatnonzero(draws.picks < share)
+    own = np.lib.stride_tricks.sliding_window_view(scores, steps, axis=1)
+    order = np.argsort(own[:, :, :_EARLY_STEPS].max(axis=2), axis=1, kind="stable")
+    place = (draws.picks[from_past] / share * stretches).astype(np.int64)
+    shocks[:, from_past] = np.take_along_axis(own, order[:, place, None], axis=1)
+    return shocks
 
 
 def step_correlations(quantiles: FloatArray) -> FloatArray:

@@ -4,7 +4,6 @@ A plan goes on with the forecast policy at a share of the utilisation at which i
 objective, so that one grid of shares suits every specification.
 """
 
-import math
 from typing import Final
 
 import numpy as np
@@ -89,39 +88,43 @@ class Sizes:
             return capacity
         return min(capacity, float(self.physics["capacity_rps"][present].min()))
 
-    def _wanted(self, reading: np.void, index: int, spec: int, spot_fraction: float) -> int:
-        """Return the size that a forecast policy of the menu wants now."""
-        policy = self.menu[index]
-        lower = min(int(policy["quantile"]), reading["forecast_rps"].shape[1] - 2)
-        share = float(policy["quantile"]) - lower
-        part = reading["forecast_rps"][: int(policy["lead"]) + 1]
-        worst = max(float(reading["demand_rps"]), float((part[:, lower] * (1 - share) + part[:, lower + 1] * share).max()))
-        need = worst / (float(policy["target_utilization"]) * self.dependable_rps(reading, spec))
-        return math.ceil(need * (1.0 + float(policy["spot_margin"]) * spot_fraction) - 1e-9)
+    def _wanted(self, reading: np.void, policies: NDArray[np.void], spec: int, spot_fraction: float) -> IntArray:
+        """Return the size that each of some forecast policies wants now."""
+        forecast = reading["forecast_rps"]
+        lower = np.minimum(policies["quantile"].astype(np.int64), forecast.shape[1] - 2)
+        share = policies["quantile"] - lower
+        worst_by_lead = np.maximum.accumulate(forecast[:, lower] * (1.0 - share) + forecast[:, lower + 1] * share)
+        worst = np.maximum(worst_by_lead[policies["lead"], np.arange(len(policies))], reading["demand_rps"])
+        need = worst / (policies["target_utilization"] * self.dependable_rps(reading, spec))
+        return np.ceil(need * (1.0 + policies["spot_margin"] * spot_fraction) - 1e-9).astype(np.int64)
 
     def wants(self, reading: np.void, spec: int, spot_fraction: float) -> IntArray:
         """Return [tails] the size that each tail of a specification wants now."""
-        indices = range(self.tail_index(spec, 0), self.tail_index(spec, self.num_tails))
-        return np.array([self._wanted(reading, index, spec, spot_fraction) for index in indices])
+        first = self.tail_index(spec, 0)
+        return self._wanted(reading, self.menu[first : first + self.num_tails], spec, spot_fraction)
 
-    def order(self, reading: np.void, spec: int, spot_fraction: float, size: int) -> tuple[int, int]:
-        """Return the menu entry and the scale part that ask for a size.
+    def orders(self, reading: np.void, spec: int, spot_fraction: float, sizes: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the menu entry and the scale part that ask for each of some sizes, [N].
 
         The forecast entry with an offset, where there is one: it still adds capacity within the decision. Else, or
         where the offset is out of reach, the manual entry.
         """
-        size = max(int(self.physics["min_instances"]), min(size, int(self.physics["max_instances"])))
+        sizes = np.clip(sizes, self.physics["min_instances"], self.physics["max_instances"])
+        policies = np.full(len(sizes), self._manual)
+        scales = sizes - int(reading["desired"])
         if self._forecast is not None:
-            offset = size - self._wanted(reading, self._forecast, spec, spot_fraction)
-            if abs(offset) <= MAX_SCALE:
-                return self._forecast, offset
-        return self._manual, max(-MAX_SCALE, min(size - int(reading["desired"]), MAX_SCALE))
+            entry = self.menu[self._forecast : self._forecast + 1]
+            offsets = sizes - self._wanted(reading, entry, spec, spot_fraction)
+            reached = np.abs(offsets) <= MAX_SCALE
+            policies[reached], scales[reached] = self._forecast, offsets[reached]
+        return policies, np.clip(scales, -MAX_SCALE, MAX_SCALE)
 
     def action(self, reading: np.void, spec: int, spot_fraction: float, size: int) -> IntArray:
         """Return the action that asks for a specification, a spot share and a size."""
-        policy, scale = self.order(reading, spec, spot_fraction, size)
+        policies, scales = self.orders(reading, spec, spot_fraction, np.array([size]))
         level = round(spot_fraction * (self._task.num_spot_levels - 1))
-        return np.array([scale + MAX_SCALE, self._choice(reading, spec, spot_fraction), level, policy], np.int64)
+        choice = self._choice(reading, spec, spot_fraction)
+        return np.array([scales[0] + MAX_SCALE, choice, level, policies[0]], np.int64)
 
     def _choice(self, reading: np.void, spec: int, spot_fraction: float) -> int:
         """Return the launch-specification part of the action; ranks by price count the present one as cheaper."""

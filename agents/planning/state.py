@@ -131,14 +131,17 @@ def _write_queues(fleet: np.void, reading: np.void, physics: np.void, serving: i
 
     A request fails when both its attempts do, so about the root of the failed share goes unanswered and comes back. That
     share tells how much of the upper half of the queue is full, where a wait is longer than the time-out; where none
-    fails, late requests tell of the lower half.
+    fails, late requests tell of the lower half. Where demand and second attempts exceed what serves, the minutes since
+    the metric have filled the queue.
     """
-    unanswered = float(np.sqrt(reading["error_fraction"]))
     if not (reading["cpu_utilization"] >= _SATURATED and reading["late_fraction"] > physics["slo_late_fraction"]):
         return
-    patience = float(physics["timeout_s"] * physics["capacity_rps"][int(fleet["type"][0])])
-    limits = physics["queue_limit_requests"][fleet["type"][:serving]]
-    lower = np.minimum(patience, limits)
+    unanswered = float(np.sqrt(reading["error_fraction"]))
+    if reading["demand_rps"] * (1.0 + unanswered) > reading["capacity_rps"]:
+        unanswered = 1.0
+    kinds = fleet["type"][:serving]
+    limits = physics["queue_limit_requests"][kinds]
+    lower = np.minimum(float(physics["timeout_s"]) * physics["capacity_rps"][kinds], limits)
     fill = lower * 0.5 * reading["late_fraction"] if unanswered == 0.0 else lower + (limits - lower) * unanswered
     fleet["backlog_requests"][:serving] = fill
     fleet["backlogged"] = 1

@@ -27,7 +27,7 @@ from simulators.catalogue import Catalogue
 from simulators.fleets import FleetBatch, infra_usd
 from simulators.market import MarketTape
 from simulators.physics import WorldSettings, physics_record
-from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, LEAD_MINUTES, TICKS_PER_ROW, ZONES
+from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, FLEET, LEAD_MINUTES, TICKS_PER_ROW, ZONES
 from simulators.scenario import Scenario
 from simulators.worlds import WorldPlan, build_bank
 from forecasting.annotate import Annotation
@@ -35,6 +35,7 @@ from forecasting.annotate import Annotation
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_BYTES: Final = np.dtype(f"V{FLEET.itemsize}")
 PAST_TICKS: Final = 60
 PLANNED_LEADS: Final = LEAD_MINUTES.index(60)
 """Leads that are forecast along a path (5 to 30 minutes); longer ones repeat the longest of them."""
@@ -102,7 +103,7 @@ class Trial:
         self.states = np.concatenate([reconstruct(reading, self.physics, PAST_TICKS) for reading in readings])
         quantiles = step_quantiles(readings, self.steps)
         correlations = step_correlations(quantiles)
-        scores = score_paths(correlations, like_the_past(draws.shocks, past.scores))
+        scores = score_paths(correlations, like_the_past(draws, past.scores))
         demand = minute_demand(quantiles, scores, draws.noise, past.roughness)
         rows = self.minutes // TICKS_PER_ROW
         forecasts = forecast_rows(quantiles, correlations, scores, rows, PLANNED_LEADS)
@@ -164,7 +165,7 @@ class Trial:
         count = len(plans.fleet) * len(futures)
         batch = self._batch(count)
         fleet = np.repeat(plans.fleet, len(futures))
-        batch.state[:] = self.states[fleet]
+        np.take(self.states.view(_BYTES), fleet, out=batch.state.view(_BYTES))
         batch.state["world"] = fleet * self.futures + np.tile(futures, len(plans.fleet))
         batch.state["seed"] = np.tile(futures, len(plans.fleet)).astype(np.uint64)
         batch.state["end_tick"] = PAST_TICKS + minutes
