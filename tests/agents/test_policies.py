@@ -164,8 +164,14 @@ def test_a_factory_takes_the_task_or_nothing(task: TaskSettings, own_module: str
     [
         ("own_policies", "policy 'own_policies': expected module:factory"),
         (":make", "policy ':make': expected module:factory"),
-        ("absent_policies:make", "policy 'absent_policies:make': ModuleNotFoundError: No module named 'absent_policies'"),
-        ("broken_policies:make", "policy 'broken_policies:make': ModuleNotFoundError: No module named 'no_such_package'"),
+        (
+            "absent_policies:make",
+            "policy 'absent_policies:make': ModuleNotFoundError: No module named 'absent_policies'",
+        ),
+        (
+            "broken_policies:make",
+            "policy 'broken_policies:make': ModuleNotFoundError: No module named 'no_such_package'",
+        ),
         ("own_policies:absent", "own_policies.py) has no 'absent'"),
         ("own_policies:constant", "constant is a int; expected a function or a class"),
         ("own_policies:two", "two needs task, other; expected the task, or nothing"),
