@@ -5,6 +5,7 @@ in the luck of their launches and boots, with the default candidates, physics an
 between decisions are the policy's own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from simulators.suite import Suite, TraceAbsent, build
 from simulators.worlds import WorldPlan, build_bank
 
 FLEETS_PER_ENTRY: Final = 5
-_FIXED: Final = ("region", "candidates", "world")
+_FIXED: Final = ("region", "candidates", "types", "world")
 _DECIMALS: Final = 6
 
 
@@ -70,18 +71,20 @@ class SuiteWorlds:
     bound_usd: NDArray[np.float64]
 
 
-def suite_worlds(suite: Suite, *, traces: Path | None) -> SuiteWorlds:
-    """Build every entry of a suite, checked against its frozen hash, and its bound.
+def suite_worlds(suite: Suite, *, traces: Path | None = None, only: Sequence[str] | None = None) -> SuiteWorlds:
+    """Build the entries of a suite, checked against their frozen hashes, and their bound.
 
     Args:
         suite: The suite.
         traces: Folder of the trace files; without them the replayed entries are absent.
+        only: Names of the entries to build; all of them if None.
 
     Raises:
+        KeyError: The suite has no entry of such a name.
         SuiteError: An entry is no longer what it was frozen as, or a trace file is another one.
     """
     worlds, absent = {}, []
-    for entry in suite.entries:
+    for entry in suite.entries if only is None else [suite[name] for name in only]:
         try:
             worlds[entry.id] = build(suite, entry, traces=traces)
         except TraceAbsent:
@@ -106,7 +109,7 @@ def check_suite_task(task: TaskSettings) -> None:
     """Refuse a task that would play the suite's worlds under other rules.
 
     Raises:
-        ValueError: Region, candidates or world differ from the defaults.
+        ValueError: Region, candidates, types or world differ from the defaults.
     """
     for name in _FIXED:
         if getattr(task, name) != getattr(TaskSettings(), name):
