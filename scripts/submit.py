@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def submit(
     policy: Annotated[str | None, typer.Option(help="module:factory, rule:NAME or bundle:PATH.")] = None,
     out: Annotated[Path | None, typer.Option(help="File of the submission.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name in the table; the policy's reference if absent.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name in the table.")] = None,
     kind: Annotated[str, typer.Option(help="rl, rule, aws, planner, constant or other.")] = "other",
     author: Annotated[list[str] | None, typer.Option(help="Who made it; repeatable.")] = None,
     link: Annotated[str, typer.Option(help="https address that describes it.")] = "",
@@ -40,9 +40,9 @@ def submit(
         if verify is not None:
             _verify(verify, chosen, folder)
         elif policy is not None:
-            if out is None or not author:
-                raise UsageError("--policy needs --author and --out FILE")
-            fields = {"policy": name or policy, "kind": kind, "authors": tuple(author), "link": link, "note": note}
+            if out is None or name is None or not author:
+                raise UsageError("--policy needs --name, --author and --out FILE")
+            fields = {"policy": name, "kind": kind, "authors": tuple(author), "link": link, "note": note}
             _score(policy, _details(fields), out, chosen, _worlds(chosen, folder))
         elif shipped_rules:
             _score_rules(chosen, folder)
@@ -74,7 +74,8 @@ def _details(fields: Mapping[str, object]) -> "Details":
         return Details.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--{first['loc'][0]}: {first['msg']} (got {first['input']!r})") from error
+        option = {"policy": "name", "authors": "author"}.get(str(first["loc"][0]), first["loc"][0])
+        raise UsageError(f"--{option}: {first['msg']} (got {first['input']!r})") from error
 
 
 def _score(reference: str, details: "Details", out: Path, suite: "Suite", worlds: "SuiteWorlds") -> None:
@@ -110,7 +111,7 @@ def _verify(path: Path, suite: "Suite", traces: Path) -> None:
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
-        typer.echo(f"submit: {path}: played again it differs in {len(problems)} figures", err=True)
+        typer.echo(f"submit: {path}: played again it differs in {len(problems)} places", err=True)
         raise typer.Exit(1)
     played = len(set(submission.entries) & set(worlds.entries))
     typer.echo(f"{path}: {played} of {len(submission.entries)} entries played again, all as submitted")

@@ -117,10 +117,11 @@ def make_submission(entrant: Entrant, details: Details, suite: Suite, worlds: Su
         "git_commit": git_commit(),
         "versions": versions(),
     }
-    return Submission.model_validate({**content, "sha256": _digest(content)})
+    return Submission.model_validate({**content, "sha256": content_sha256(content)})
 
 
-def _digest(content: dict[str, Any]) -> str:
+def content_sha256(content: dict[str, Any]) -> str:
+    """Return the hash of a submission's content without its hash."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -162,7 +163,7 @@ def submission_problems(submission: Submission, suite: Suite) -> list[str]:
 def _identity_problems(submission: Submission, suite: Suite) -> list[str]:
     content = submission.model_dump(mode="json", exclude={"sha256"})
     known = {
-        "sha256": _digest(content),
+        "sha256": content_sha256(content),
         "suite": suite.name,
         "suite_sha256": suite_sha256(suite),
         "environment": ENVIRONMENT_VERSION,
