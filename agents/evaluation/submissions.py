@@ -43,7 +43,7 @@ class Details(BaseModel):
     kind: Kind
     authors: tuple[str, ...] = Field(min_length=1)
     link: str = Field("", pattern=r"^(https://[^\s|()<>]+)?$")
-    note: str = Field("", max_length=300, pattern=r"^[^\n|]*$")
+    note: str = Field("", max_length=600, pattern=r"^[^\n|]*$")
 
 
 class Submission(BaseModel):
