@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from simulators.suite import Suite
 
 
+_SHIPPED = "shipped-"
+"""How the files of shipped rules begin, which are replaced as a whole."""
+
+
 def submit(
     policy: Annotated[str | None, typer.Option(help="module:factory, rule:NAME or bundle:PATH.")] = None,
     out: Annotated[Path | None, typer.Option(help="File of the submission.")] = None,
@@ -23,6 +27,7 @@ def submit(
     link: Annotated[str, typer.Option(help="https address that describes it.")] = "",
     note: Annotated[str, typer.Option(help="One line: how it was made, and on what.")] = "",
     shipped_rules: Annotated[bool, typer.Option(help="Score every shipped rule for the repository's table.")] = False,
+    rules: Annotated[Path | None, typer.Option(help="Rule book that is the menu; the shipped one if absent.")] = None,
     verify: Annotated[Path | None, typer.Option(help="Play the policy of this submission again and compare.")] = None,
     traces: Annotated[
         Path | None, typer.Option(help="Folder of the replayed traces; FLEETGYM_DATA/demand or ../shared/data/demand.")
@@ -38,12 +43,12 @@ def submit(
             raise UsageError("give one of --policy, --shipped-rules and --verify")
         folder = traces or data_folder() / "demand"
         if verify is not None:
-            _verify(verify, chosen, folder)
+            _verify(verify, chosen, folder, rules)
         elif policy is not None:
             if out is None or name is None or not author:
                 raise UsageError("--policy needs --name, --author and --out FILE")
             fields = {"policy": name, "kind": kind, "authors": tuple(author), "link": link, "note": note}
-            _score(policy, _details(fields), out, chosen, _worlds(chosen, folder))
+            _score(policy, _details(fields), out, chosen, _worlds(chosen, folder), rules)
         elif shipped_rules:
             _score_rules(chosen, folder)
         if verify is None and (out is None or out.parent.resolve() == _submissions()):
@@ -78,11 +83,14 @@ def _details(fields: Mapping[str, object]) -> "Details":
         raise UsageError(f"--{option}: {first['msg']} (got {first['input']!r})") from error
 
 
-def _score(reference: str, details: "Details", out: Path, suite: "Suite", worlds: "SuiteWorlds") -> None:
+def _score(
+    reference: str, details: "Details", out: Path, suite: "Suite", worlds: "SuiteWorlds", rules: Path | None = None
+) -> None:
     from agents.evaluation.entrants import load_entrant
     from agents.evaluation.submissions import make_submission, write_submission
+    from agents.rules import RULES_FILE
 
-    submission = make_submission(load_entrant(reference), details, suite, worlds)
+    submission = make_submission(load_entrant(reference, rules=rules or RULES_FILE), details, suite, worlds)
     write_submission(submission, out)
     typer.echo(f"{details.policy}: {submission.total_over_reference:.4f} of reference on {suite.name}; {out}")
 
@@ -94,20 +102,22 @@ def _score_rules(suite: "Suite", traces: Path) -> None:
     for rule in book.rules:
         note = book.calibration.get(rule.name, "")
         fields = {"policy": rule.name, "kind": rule.kind, "authors": ("FleetGym",), "note": note}
-        _score(f"rule:{rule.name}", _details(fields), folder / f"rule-{rule.name}.json", suite, worlds)
-    names = {f"rule-{rule.name}.json" for rule in book.rules}
-    for path in folder.glob("rule-*.json"):
+        _score(f"rule:{rule.name}", _details(fields), folder / f"{_SHIPPED}{rule.name}.json", suite, worlds)
+    names = {f"{_SHIPPED}{rule.name}.json" for rule in book.rules}
+    for path in folder.glob(f"{_SHIPPED}*.json"):
         if path.name not in names:
             path.unlink()
 
 
-def _verify(path: Path, suite: "Suite", traces: Path) -> None:
+def _verify(path: Path, suite: "Suite", traces: Path, rules: Path | None) -> None:
     from agents.evaluation.entrants import load_entrant
     from agents.evaluation.submissions import read_submission, replay_problems
+    from agents.rules import RULES_FILE
 
     submission = read_submission(path, suite)
     worlds = _worlds(suite, traces)
-    problems = replay_problems(submission, load_entrant(submission.reference), worlds)
+    entrant = load_entrant(submission.reference, rules=rules or RULES_FILE)
+    problems = replay_problems(submission, entrant, worlds)
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:

@@ -15,12 +15,38 @@ from envs.settings import TaskSettings
 from simulators.records import TELEMETRY
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["CONTRIBUTING.md", "docs/benchmark.md", "docs/leaderboard.md", ".github/pull_request_template.md"]
+PAGES = [
+    "CONTRIBUTING.md",
+    "docs/benchmark.md",
+    "docs/environment.md",
+    "docs/leaderboard.md",
+    "docs/scenarios.md",
+    ".github/pull_request_template.md",
+]
 # Keys of the Citation File Format 1.2.0 (its schema allows no others).
-CFF_KEYS = set(
-    "abstract authors cff-version commit contact date-released doi identifiers keywords license license-url message "
-    "preferred-citation references repository repository-artifact repository-code title type url version".split()
-)
+CFF_KEYS = {
+    "abstract",
+    "authors",
+    "cff-version",
+    "commit",
+    "contact",
+    "date-released",
+    "doi",
+    "identifiers",
+    "keywords",
+    "license",
+    "license-url",
+    "message",
+    "preferred-citation",
+    "references",
+    "repository",
+    "repository-artifact",
+    "repository-code",
+    "title",
+    "type",
+    "url",
+    "version",
+}
 
 
 def workflow() -> dict[str, object]:
