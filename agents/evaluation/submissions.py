@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,9 +41,9 @@ class Details(BaseModel):
 
     policy: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}$")
     kind: Kind
-    authors: tuple[str, ...] = Field(min_length=1)
+    authors: tuple[Annotated[str, Field(pattern=r"^[^\n|<>]{1,80}$")], ...] = Field(min_length=1)
     link: str = Field("", pattern=r"^(https://[^\s|()<>]+)?$")
-    note: str = Field("", max_length=600, pattern=r"^[^\n|]*$")
+    note: str = Field("", max_length=600, pattern=r"^[^\n|<>]*$")
 
 
 class Submission(BaseModel):

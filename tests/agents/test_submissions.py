@@ -372,6 +372,7 @@ def test_anyones_policy_is_scored_and_verified_by_the_command(
         ((*CALL, "--kind", "human"), "--kind: Input should be 'rl', 'rule'"),
         ((*CALL, "--link", "x"), "--link: String should match pattern"),
         ((*CALL, "--name", "a | b"), "--name: String should match pattern"),
+        ((*CALL, "--author", "<b>A</b>"), "--author: String should match pattern"),
         (("--suite", "fleetgym-suite-9"), "no such suite; known: fleetgym-suite-1"),
         (("--verify", "absent.json"), "absent.json"),
     ],
