@@ -119,7 +119,9 @@ def load_policy(reference: str, task: TaskSettings) -> CheckedPolicy:
     except Exception as error:
         raise PolicyError(f"policy {reference!r}: {_one_line(error)}") from error
     if not callable(getattr(policy, "act", None)):
-        raise PolicyError(f"policy {reference!r} makes a {type(policy).__name__}; expected an object with act(readings)")
+        raise PolicyError(
+            f"policy {reference!r} makes a {type(policy).__name__}; expected an object with act(readings)"
+        )
     return CheckedPolicy(policy, task, reference)
 
 
