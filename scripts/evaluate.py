@@ -28,6 +28,7 @@ def evaluate(
     markets: Annotated[int, typer.Option(min=1, help="Market seeds per trace.")] = 5,
     mean_instances: Annotated[float, typer.Option(help="Reference instances that mean demand needs.")] = 20.0,
     studies: Annotated[bool, typer.Option(help="Also other worlds, cadences and perfect forecasts.")] = True,
+    planner: Annotated[bool, typer.Option("--planner", help="Also the planner, on two days of each trace.")] = False,
 ) -> None:
     """Write report.json, report.md and plots; print the headline and where they are. Run again, it goes on."""
     signal.signal(signal.SIGTERM, _interrupt)
@@ -78,6 +79,7 @@ def evaluate(
             out,
             perfect=(lambda: scenarios("perfect")) if studies else None,
             studies=studies,
+            planner=planner,
             say=lambda line: typer.echo(f"playing {line}", err=True),
         )
         write_record(out, config=_resolved(bundle, traces, split, policy, markets, mean_instances), seed=None)

@@ -16,6 +16,10 @@ _GROUPS = {
 def markdown(content: Json) -> str:
     """Return ``report.md``."""
     parts = [f"# Comparison\n\n{content['first_line']}\n", _method(content)]
+    if content.get("findings"):
+        parts.append(
+            "**The judge finds fault with this report:**\n\n" + "\n".join(map("- {}".format, content["findings"]))
+        )
     if content.get("gap_closed"):
         parts.append(_learned(content))
     parts += [_overall(content), _waterfall(content), _by_kind(content), _by_trace(content)]
@@ -109,7 +113,17 @@ def _by_kind(content: Json) -> str:
 
 
 def _by_trace(content: Json) -> str:
-    head = ("trace", "kind", "best rule", "AWS", "learned", "tighter bound", "bound", "gap closed", "infeasible minutes")
+    head = (
+        "trace",
+        "kind",
+        "best rule",
+        "AWS",
+        "learned",
+        "tighter bound",
+        "bound",
+        "gap closed",
+        "infeasible minutes",
+    )
     rows = []
     for trace, row in content["per_trace"].items():
         totals = (_text(row[key]) for key in ("best_rule", "aws", "learned", "tight_bound", "bound"))
@@ -155,13 +169,7 @@ def _perfect(content: Json) -> str:
 
 def _planner(content: Json) -> str:
     item = content.get("planner")
-    if item is None:
-        return ""
-    rows = [
-        (name, _text(cell["total"]), _percent(cell["bad_minutes_fraction"])) for name, cell in item["policies"].items()
-    ]
-    rows.append((BOUND, _text(item["bound"]), ""))
-    return f"## The planner\n\n{item['windows']}\n\n{_table(('policy', 'total', 'bad minutes'), rows)}"
+    return "" if item is None else _summaries("The planner", {"its windows": item}) + f"\n{item['windows']}\n"
 
 
 def _details(content: Json) -> str:

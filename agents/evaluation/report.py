@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from agents.evaluation.audit import check_bills, check_report
 from agents.evaluation.contest import Contest
 from agents.evaluation.figures import bill_at_equal_bad_minutes, figures
 from agents.evaluation.headline import headline
@@ -91,8 +92,9 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
 
 
 def write_report(contest: Contest, book: RuleBook, out: Path, *, seeds: list[int], studies: Json | None = None) -> Json:
-    """Write ``report.json`` and ``report.md``; return the former's content."""
+    """Write ``report.json`` and ``report.md``; return the former's content, with what is wrong with it as findings."""
     content = report_content(contest, book, seeds=seeds, studies=studies)
+    content["findings"] = [*check_report(content), *check_bills(contest, content)]
     write_json(out / "report.json", content)
     write_text(out / "report.md", markdown(content))
     return content

@@ -8,6 +8,7 @@ from typing import Final
 from agents.bundle import POLICY_FILE, Bundle, LearnedPolicy
 from agents.evaluation.cadence import cadence_and_adherence
 from agents.evaluation.contest import Contest, Progress, compare
+from agents.evaluation.planner_study import planner_table
 from agents.evaluation.playing import Desk
 from agents.evaluation.plots import plot_day, plot_front, record_day
 from agents.evaluation.report import write_report
@@ -16,6 +17,7 @@ from agents.evaluation.store import Store
 from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import Json
 from agents.evaluation.worlds import Worlds
+from agents.planner import Planner, PlannerSettings
 from agents.policies import ConstantPolicy, Policy
 from agents.rules import RuleBook
 from envs.settings import TaskSettings
@@ -68,6 +70,7 @@ def score(
     *,
     perfect: Callable[[], list[Scenario]] | None = None,
     studies: bool = False,
+    planner: bool = False,
     say: Progress = lambda _: None,
 ) -> Json:
     """Run the comparison and write everything; return the content of ``report.json``.
@@ -82,6 +85,7 @@ def score(
         out: Folder of the report.
         perfect: Makes the test scenarios with perfect forecasts, for a study.
         studies: Also compare in other worlds, at other cadences and with half of the advice ignored.
+        planner: Also play the planner, on a part of the test worlds.
         say: Told what is being played.
 
     Raises:
@@ -103,7 +107,7 @@ def score(
     found: Json = {}
     if not contest.partial:
         try:
-            for part in _studies(contest, lineup, perfect, desk, say, everything=studies):
+            for part in _studies(contest, lineup, perfect, desk, say, everything=studies, planner=planner):
                 found |= part
         except KeyboardInterrupt:
             contest.partial = True
@@ -121,6 +125,7 @@ def _studies(
     say: Progress,
     *,
     everything: bool,
+    planner: bool,
 ) -> Iterator[Json]:
     shipped = lineup.shipped or ""
     players = Players(lineup.book, lineup.task, lineup.learned.get(shipped), lineup.identities.get(shipped))
@@ -131,6 +136,14 @@ def _studies(
         say("other cadences, half of the advice")
         yield cadence_and_adherence(contest, players, desk)
         yield {"shift": shift_table(contest, players, desk, say)}
+    if planner:
+        say("the planner")
+        effort = PlannerSettings()
+
+        def make() -> Policy:
+            return Planner(lineup.task, lineup.book, effort)
+
+        yield {"planner": planner_table(contest, players, make, effort.model_dump_json(), desk)}
 
 
 def _draw(contest: Contest, lineup: Lineup, out: Path) -> None:

@@ -22,7 +22,15 @@ from telemetry.provenance import write_arrays
 
 Arrays = Mapping[str, NDArray[Any]]
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_SOURCES: Final = ("telemetry", "simulators", "envs", "agents/*.py", "agents/evaluation/*bound*.py", "agents/evaluation/whole_fleet.py")
+_SOURCES: Final = (
+    "telemetry",
+    "simulators",
+    "envs",
+    "agents/planning",
+    "agents/*.py",
+    "agents/evaluation/*bound*.py",
+    "agents/evaluation/whole_fleet.py",
+)
 _UNREADABLE: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 

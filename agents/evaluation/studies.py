@@ -90,7 +90,7 @@ def perfect_forecasts(contest: Contest, players: Players, scenarios: list[Scenar
 
 def shown_names(contest: Contest) -> list[str]:
     """Return who is shown in a study, cheapest first."""
-    return contest.names("rl", "rule", "aws")
+    return contest.names("rl", "rule", "aws", "planner")
 
 
 def summary_of(contest: Contest) -> Json:

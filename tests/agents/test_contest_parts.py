@@ -13,6 +13,7 @@ from agents.evaluation.actions import CountedActions, constant_actions, constant
 from agents.evaluation.cadence import HalfFollowed, cadence_and_adherence, draws
 from agents.evaluation.contest import Contest, compare, rule_entries
 from agents.evaluation.headline import headline
+from agents.evaluation.planner_study import planner_table
 from agents.evaluation.playing import Desk, Entry, SideBySide, play_all
 from agents.evaluation.report import report_content
 from agents.evaluation.scoring import Lineup, score
@@ -23,7 +24,7 @@ from agents.evaluation.summaries import groups
 from agents.evaluation.trace_rules import PER_TRACE
 from agents.evaluation.worlds import Worlds, load_scenarios, make_worlds, market_seed
 from agents.policies import ConstantPolicy
-from agents.rollout import Played, Windows, play
+from agents.rollout import Played, Windows, cost_ratio, play
 from agents.rules import RuleBook
 from envs.action import KEEP, MAX_SCALE, encode_action
 from envs.settings import TaskSettings
@@ -375,6 +376,27 @@ def test_perfect_forecasts_change_the_forecast_rule_alone(
         assert found["rule"] == rule
         assert found["bound"] < min(found["own"], found["perfect"])
         assert (found["own"] == found["perfect"]) == (rule == "static")
+
+
+def test_the_planner_has_a_table_of_its_own(
+    contest: Contest, small: RuleBook, own: TaskSettings, worlds: Worlds
+) -> None:
+    made = []
+
+    def make() -> Restless:
+        made.append(Restless(own))
+        return made[-1]
+
+    long = [replace(item, first_tick=0) for item in worlds.scenarios]
+    whole = replace(contest, worlds=replace(worlds, scenarios=long))
+    table = planner_table(whole, Players(small, own), make, "settings", Desk())
+    assert len(made) == 1
+    assert set(table["policies"]) == {"static", "target-tracking-cpu", "forecast", "planner"}
+    assert table["gap_closed"]["vs"] == contest.best_rule
+    cut = make_worlds([replace(item, last_tick=2880) for item in long], own, seeds=SEEDS[:1], days=3)
+    alone = play(Restless(own), cut.bank, own, cut.windows)
+    assert table["policies"]["planner"]["total"] == pytest.approx(cost_ratio(alone), abs=1e-6)
+    assert "first 2 days" in table["windows"]
 
 
 # Seldom, or half followed.

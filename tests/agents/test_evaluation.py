@@ -389,7 +389,8 @@ def test_the_command_scores_a_folder_and_names_what_is_broken(bundle_folder: Pat
     assert "Traceback" not in done.stderr
     assert "torn.csv" in done.stderr
     content = json.loads((out / "report.json").read_text())
-    assert set(content) == CONTRACT | ADDED | STUDIES
+    assert set(content) == CONTRACT | ADDED | STUDIES | {"findings"}
+    assert content["findings"] == [] or "one action" in content["findings"][0]
     assert sorted(content["reference"]) == ["radio", "shop"]
     assert {len(seeds) for seeds in content["market_seeds"].values()} == {2}
     assert done.stdout.startswith("The learned policy")
