@@ -24,6 +24,7 @@ from telemetry.compiled import Record, compiled, compiled_in_place
 
 MAX_SCALE: Final = 19
 KEEP: Final = 0
+PARTS: Final = ("scale", "launch specification", "spot", "policy")
 
 
 def action_space(task: TaskSettings) -> MultiDiscrete:
@@ -135,8 +136,7 @@ def decode(
     outside = _first_outside(actions, sizes)
     if outside >= 0:
         index, part = divmod(outside, 4)
-        name = ("scale", "launch specification", "spot", "policy")[part]
-        raise ValueError(f"action {index}: {name} is {actions[index, part]}; expected 0 to {sizes[part] - 1}")
+        raise ValueError(f"action {index}: {PARTS[part]} is {actions[index, part]}; expected 0 to {sizes[part] - 1}")
     decode_batch(
         actions,
         readings,

@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from simulators.catalogue import (
     DEFAULT_CANDIDATES,
     Catalogue,
+    InstanceType,
     LaunchSpecification,
     OnDemandAllocation,
     SpotAllocation,
+    with_own_types,
 )
 from simulators.menu import ScalingPolicy, ScheduledSize, Step
 from simulators.physics import WorldSettings
@@ -87,6 +89,7 @@ class TaskSettings(BaseModel):
     Attributes:
         region: Where prices and spot discounts are taken from.
         candidates: Launch specifications the action chooses from.
+        types: Own instance types, beside those of the shipped table or in their place; us-east-1 list prices.
         menu: Scaling policies the action chooses from.
         decision_minutes: Minutes between two decisions, 1 to 1440.
         spot_step_percent: Resolution of the spot-percentage part of the action.
@@ -102,6 +105,7 @@ class TaskSettings(BaseModel):
     candidates: tuple[Candidate, ...] = tuple(
         Candidate(name=item.name, types=item.types) for item in DEFAULT_CANDIDATES
     )
+    types: tuple[InstanceType, ...] = ()
     menu: tuple[ScalingPolicy, ...] = DEFAULT_MENU
     decision_minutes: int = Field(5, ge=1, le=1440)
     spot_step_percent: int = Field(10, ge=1, le=100)
@@ -119,6 +123,8 @@ class TaskSettings(BaseModel):
     def catalogue(self) -> Catalogue:
         """Return the Region's catalogue with these candidates; ValueError for an unknown type or Region."""
         specifications = tuple(LaunchSpecification(**candidate.model_dump()) for candidate in self.candidates)
+        if self.types:
+            return in_region(with_own_types(self.types, specifications), self.region)
         return in_region(Catalogue(candidates=specifications), self.region)
 
     @property
