@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ def evaluate(
     markets: Annotated[int, typer.Option(min=1, help="Market seeds per trace.")] = 5,
     mean_instances: Annotated[float, typer.Option(help="Reference instances that mean demand needs.")] = 20.0,
     studies: Annotated[bool, typer.Option(help="Also other worlds, cadences and perfect forecasts.")] = True,
+    trials: Annotated[int, typer.Option(min=0, help="Settings tried per rule on a trace without own rules.")] = 30,
     planner: Annotated[bool, typer.Option("--planner", help="Also the planner, on two days of each trace.")] = False,
 ) -> None:
     """Write report.json, report.md and plots; print the headline and where they are. Run again, it goes on."""
@@ -35,52 +37,43 @@ def evaluate(
     broken: list[str] = []
     apart: dict[str, float] = {}
 
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
     def on_broken(message: str) -> None:
         if message not in broken:
             broken.append(message)
-            typer.echo(f"evaluate: {message}", err=True)
+            say(f"evaluate: {message}")
 
     with clear_errors("evaluate"):
-        from agents.evaluation.scoring import score
-        from agents.evaluation.worlds import (
-            load_scenarios,
-            split_scenarios,
-            trace_files,
-            validation_worlds,
-            worlds_for_test,
-        )
+        from agents.evaluation.scoring import PLAYED_FOLDER, score
+        from agents.evaluation.trace_rules import trace_books
+        from agents.evaluation.worlds import validation_worlds, worlds_for_test
+        from agents.ground import GroundSettings
+        from envs.settings import WorldSource
+        from envs.worlds import shipped_workloads
         from telemetry.provenance import write_record
 
-        if (traces is None) == (split is None):
-            raise UsageError("give either --traces FOLDER or --split test")
-        if split not in (None, "test"):
-            raise UsageError(f"--split {split}: expected 'test'")
-        lineup = _lineup(bundle, policy)
-
-        def scenarios(forecasts: Any, say: Any = lambda _: None) -> Any:
-            if traces is None:
-                folder = data or data_folder() / "demand"
-                return split_scenarios(lineup.task, folder, forecasts=forecasts, on_broken=on_broken)
-            return load_scenarios(
-                trace_files(traces),
-                lineup.task,
-                mean_instances=mean_instances,
-                forecasts=forecasts,
-                on_broken=on_broken,
-                say=say,
-                apart=apart,
-            )
-
-        tested = scenarios("quantiles", lambda line: typer.echo(line, err=True))
+        lineup, demand = _lineup(bundle, policy), _demand(traces, split, data, mean_instances)
+        tested = demand.scenarios(lineup.task, on_broken=on_broken, say=say, apart=apart)
+        names = {item.name for item in tested}
+        books = trace_books(
+            [path for path in demand.files if path.stem in names],
+            lineup.book,
+            GroundSettings(task=lineup.task, source=WorldSource(mean_instances=mean_instances)),
+            trials=trials if split is None else 0,
+            storage=out / PLAYED_FOLDER / "studies.journal",
+            say=say,
+        )
         content = score(
-            lineup,
+            replace(lineup, trace_books=books),
             worlds_for_test(tested, lineup.task, markets=markets, apart=apart),
-            validation_worlds(lineup.task, _validation_source()),
+            validation_worlds(lineup.task, WorldSource(models=tuple(shipped_workloads()))),
             out,
-            perfect=(lambda: scenarios("perfect")) if studies else None,
+            perfect=partial(demand.scenarios, lineup.task, forecasts="perfect", on_broken=on_broken),
             studies=studies,
             planner=planner,
-            say=lambda line: typer.echo(f"playing {line}", err=True),
+            say=lambda line: say(f"playing {line}"),
         )
         write_record(out, config=_resolved(bundle, traces, split, policy, markets, mean_instances), seed=None)
         typer.echo(content["first_line"])
@@ -121,12 +114,17 @@ def _resolved(*values: Any) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in zip(names, values, strict=True)}
 
 
-def _validation_source() -> Any:
-    """Return the worlds that name the best rule: patterns and shipped models with validation seeds."""
-    from envs.settings import WorldSource
-    from envs.worlds import shipped_workloads
+def _demand(traces: Path | None, split: str | None, data: Path | None, mean_instances: float) -> Any:
+    """Return where the test scenarios come from: the committed split, or an operator's traces."""
+    from agents.evaluation.worlds import TestDemand, split_files, trace_files
 
-    return WorldSource(models=tuple(shipped_workloads()))
+    if (traces is None) == (split is None):
+        raise UsageError("give either --traces FOLDER or --split test")
+    if traces is not None:
+        return TestDemand(trace_files(traces), False, mean_instances)
+    if split != "test":
+        raise UsageError(f"--split {split}: expected 'test'")
+    return TestDemand(split_files(data or data_folder() / "demand"), True, mean_instances)
 
 
 if __name__ == "__main__":

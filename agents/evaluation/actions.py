@@ -1,6 +1,6 @@
 """Actions that a comparison plays or counts: every constant one, and what a policy chose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from agents.evaluation.store import Arrays, as_arrays, identity
 from agents.evaluation.worlds import Worlds
 from agents.policies import ConstantPolicy, Policy
 from agents.rollout import Windows
-from agents.rules import RuleBook
+from agents.rules import Rule, RuleBook
 from envs.action import action_space, encode_action
 from envs.settings import TaskSettings
 
@@ -25,7 +25,7 @@ def constant_actions(book: RuleBook, task: TaskSettings) -> dict[str, NDArray[np
 
     Ranks are the cheapest candidate and those of the rules; the scale part is 0.
     """
-    ranks = sorted({1} | {rule.candidate for rule in book.rules if rule.candidate > 0})
+    ranks = sorted({1} | {rule.candidate for rule in book.rules if rule.is_constant and rule.candidate > 0})
     actions = {}
     for position, rule in enumerate(book.rules):
         for rank in ranks:
@@ -38,6 +38,14 @@ def constant_actions(book: RuleBook, task: TaskSettings) -> dict[str, NDArray[np
 def constant_entry(name: str, action: NDArray[np.int64]) -> Entry:
     """Return one constant action as an entry of a comparison."""
     return Entry(name, ConstantPolicy(action), repr(action.tolist()))
+
+
+def rule_entries(rules: Sequence[Rule], task: TaskSettings) -> list[Entry]:
+    """Return rules as entries of a task whose menu is their scaling policies, in order."""
+    return [
+        Entry(rule.name, rule.acting(position, task), f"{position} {rule.model_dump_json()}")
+        for position, rule in enumerate(rules)
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from agents.evaluation.playing import Desk
 from agents.evaluation.store import as_arrays, as_played, identity
 from agents.evaluation.studies import Players, part_of
 from agents.evaluation.summaries import Json, row_content
-from agents.policies import ConstantPolicy, Policy
+from agents.policies import Policy
 from agents.rollout import Played
 from envs.action import KEEP, MAX_SCALE
 from envs.settings import TaskSettings
@@ -65,7 +65,7 @@ def cadence_and_adherence(contest: Contest, players: Players, desk: Desk) -> Jso
     part, task = part_of(contest), players.task
     rule = players.book.rules[players.book.index(contest.best_rule)]
     known: dict[str, tuple[Policy, str | None]] = {
-        rule.name: (ConstantPolicy(players.book.action(rule.name, task)), rule.model_dump_json())
+        rule.name: (players.book.policy(rule.name, task), rule.model_dump_json())
     }
     if players.learned is not None and contest.learned is not None:
         known[contest.learned] = (players.learned, players.what)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.evaluation.actions import Habit, constant_actions, constant_entry, habit, play_counted
+from agents.evaluation.actions import Habit, constant_actions, constant_entry, habit, play_counted, rule_entries
 from agents.evaluation.bounds import bound_daily, tight_bound_daily
 from agents.evaluation.fronts import play_fronts
 from agents.evaluation.playing import Desk, Entry, play_all
@@ -20,7 +20,7 @@ from agents.evaluation.statistics import PairedTotals
 from agents.evaluation.store import as_played
 from agents.evaluation.trace_rules import play_trace_rules
 from agents.evaluation.worlds import Worlds
-from agents.policies import ConstantPolicy, Policy
+from agents.policies import Policy
 from agents.rollout import Played, cost_ratio
 from agents.rules import RuleBook
 from envs.settings import TaskSettings
@@ -45,6 +45,7 @@ class Contest:
         front: The best rule at other settings along its own front.
         fronts: The same of every rule.
         habits: The action each learned policy takes most.
+        own_rules: Traces that have rules of their own.
         partial: Whether the comparison was interrupted.
     """
 
@@ -59,6 +60,7 @@ class Contest:
     front: list[Played] = field(default_factory=list)
     fronts: dict[str, list[Played]] = field(default_factory=dict)
     habits: dict[str, Habit] = field(default_factory=dict)
+    own_rules: list[str] = field(default_factory=list)
     partial: bool = False
 
     @property
@@ -105,18 +107,11 @@ class Contest:
         return PairedTotals(daily)
 
 
-def rule_entries(book: RuleBook, task: TaskSettings) -> list[Entry]:
-    """Return every rule of a book as an entry of a task whose menu is theirs."""
-    return [
-        Entry(rule.name, ConstantPolicy(book.action(rule.name, task)), rule.model_dump_json()) for rule in book.rules
-    ]
-
-
 def name_best_rule(
     book: RuleBook, task: TaskSettings, validation: Worlds, desk: Desk | None = None
 ) -> tuple[str, dict[str, float]]:
     """Return the pooled rule that is cheapest on validation worlds, and the cost ratio of each."""
-    entries = rule_entries(book, task)
+    entries = rule_entries(book.rules, task)
     played = play_all(entries, validation, task, desk or Desk())
     ratios = {entry.name: cost_ratio(item) for entry, item in zip(entries, played, strict=True)}
     return min(ratios, key=lambda name: ratios[name]), ratios
@@ -158,7 +153,9 @@ def compare(
     contest = Contest(test, best, ratios, learned=shipped)
     constants = constant_actions(book, task)
     say("the rules")
-    _take(contest, rule_entries(book, task), {rule.name: rule.kind for rule in book.rules}, task, desk, detail=True)
+    _take(
+        contest, rule_entries(book.rules, task), {rule.name: rule.kind for rule in book.rules}, task, desk, detail=True
+    )
     try:
         for name, policy in learned.items():
             say(name)
@@ -201,6 +198,7 @@ def _take(
 
 
 def _play_trace_rules(contest: Contest, trace_books: Mapping[str, RuleBook], task: TaskSettings, desk: Desk) -> None:
+    contest.own_rules = [item.name for item in contest.worlds.scenarios if item.name in trace_books]
     pooled = {name: contest.played[name] for name in contest.names("rule", "aws")}
     for name, played in play_trace_rules(trace_books, pooled, contest.worlds, task, desk).items():
         contest.played[name], contest.kinds[name] = played, "rule_per_trace"

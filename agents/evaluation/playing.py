@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agents.evaluation.store import Store, as_arrays, as_played, identity
 from agents.evaluation.worlds import Worlds
-from agents.policies import ConstantPolicy, Policy
+from agents.policies import ConstantPolicy, Policy, SideBySide
 from agents.rollout import Played, play
 from envs.settings import TaskSettings
 from simulators.fleets import FleetBatch
@@ -37,18 +37,6 @@ class Entry:
     name: str
     policy: Policy
     identity: str
-
-
-class SideBySide:
-    """Several policies as one: the batch is cut into as many equal blocks, one for each."""
-
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = policies
-
-    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the actions of each policy for its block, [B, 4]."""
-        blocks = np.split(readings, len(self._policies))
-        return np.concatenate([policy.act(part) for policy, part in zip(self._policies, blocks, strict=True)])
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,12 @@ def _per_trace(contest: Contest, name: str) -> dict[str, dict[str, float | None]
     return found
 
 
+def _trace_calibration(contest: Contest) -> dict[str, str]:
+    where = ", ".join(contest.own_rules)
+    sentence = f"as above, on the history of the trace it is scored on; pooled where that is none of {where}"
+    return dict.fromkeys(contest.names("rule_per_trace"), sentence)
+
+
 def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studies: Json | None = None) -> Json:
     """Return the content of ``report.json``.
 
@@ -62,7 +68,7 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
         "tight_bound": tight_bound_content(contest),
         "policies": {name: _per_trace(contest, name) for name in contest.played},
         "kind": contest.kinds,
-        "calibration": dict(book.calibration),
+        "calibration": dict(book.calibration) | _trace_calibration(contest),
         "trace_kind": {item.name: item.kind for _, item in scenarios},
         "apart": worlds.apart,
         "infeasible_minutes": {

@@ -18,7 +18,7 @@ from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import Json
 from agents.evaluation.worlds import Worlds
 from agents.planner import Planner, PlannerSettings
-from agents.policies import ConstantPolicy, Policy
+from agents.policies import Policy
 from agents.rules import RuleBook
 from envs.settings import TaskSettings
 from simulators.scenario import Scenario
@@ -84,7 +84,7 @@ def score(
         validation: Worlds that name the best rule.
         out: Folder of the report.
         perfect: Makes the test scenarios with perfect forecasts, for a study.
-        studies: Also compare in other worlds, at other cadences and with half of the advice ignored.
+        studies: Also compare with perfect forecasts, in other worlds, at other cadences and with half of the advice ignored.
         planner: Also play the planner, on a part of the test worlds.
         say: Told what is being played.
 
@@ -129,7 +129,7 @@ def _studies(
 ) -> Iterator[Json]:
     shipped = lineup.shipped or ""
     players = Players(lineup.book, lineup.task, lineup.learned.get(shipped), lineup.identities.get(shipped))
-    if perfect is not None:
+    if everything and perfect is not None:
         say("the best rule with perfect forecasts")
         yield {"perfect_forecasts": perfect_forecasts(contest, players, perfect(), desk)}
     if everything:
@@ -152,7 +152,7 @@ def _draw(contest: Contest, lineup: Lineup, out: Path) -> None:
     test, task = contest.worlds, lineup.task
     shown: dict[str, Policy] = dict(lineup.learned)
     for name in (contest.best_rule, *contest.names("aws")[:1]):
-        shown[name] = ConstantPolicy(lineup.book.action(name, task))
+        shown[name] = lineup.book.policy(name, task)
     for index, scenario in enumerate(test.scenarios):
         world = index * len(test.seeds)
         days = {name: record_day(policy, test.bank, task, world, scenario.first_tick) for name, policy in shown.items()}

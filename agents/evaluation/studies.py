@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from agents.evaluation.actions import play_counted
+from agents.evaluation.actions import play_counted, rule_entries
 from agents.evaluation.bounds import bound_daily
-from agents.evaluation.contest import Contest, rule_entries
+from agents.evaluation.contest import Contest
 from agents.evaluation.playing import Desk, play_all, rows
 from agents.evaluation.store import as_played
 from agents.evaluation.summaries import Json, bound_content, row_content, summary
@@ -52,7 +52,7 @@ def part_of(contest: Contest, seeds: int = STUDY_SEEDS) -> Contest:
 
 def elsewhere(contest: Contest, players: Players, worlds: Worlds, task: TaskSettings, desk: Desk) -> Contest:
     """Play the rules, the learned policy and the bound of a contest in other worlds."""
-    entries = rule_entries(players.book, task)
+    entries = rule_entries(players.book.rules, task)
     played = play_all(entries, worlds, task, desk)
     found = {entry.name: item for entry, item in zip(entries, played, strict=True)}
     if players.learned is not None and contest.learned is not None:
@@ -78,7 +78,7 @@ def perfect_forecasts(contest: Contest, players: Players, scenarios: list[Scenar
     part, rule = part_of(contest), contest.best_rule
     tested = part.worlds
     worlds = make_worlds(scenarios, players.task, seeds=tested.seeds, days=tested.market_days, apart=tested.apart)
-    entries = [entry for entry in rule_entries(players.book, players.task) if entry.name == rule]
+    entries = [entry for entry in rule_entries(players.book.rules, players.task) if entry.name == rule]
     perfect = replace(part, worlds=worlds, played={rule: play_all(entries, worlds, players.task, desk)[0]})
     return {
         "rule": rule,

@@ -247,15 +247,16 @@ def load_scenarios(
     return scenarios
 
 
-def split_scenarios(
-    task: TaskSettings, data: Path, *, forecasts: Forecasts = "quantiles", on_broken: Callable[[str], None]
-) -> list[Scenario]:
-    """Return the committed test split: the listed traces found in a folder, and the two held-out patterns."""
-    files = [data / f"{name}.parquet" for name in load_splits().traces("test")]
-    scenarios = load_scenarios(files, task, forecasts=forecasts, on_broken=on_broken)
+def split_files(data: Path) -> list[Path]:
+    """Return the trace files of the committed test split in a folder, whether they are there or not."""
+    return [data / f"{name}.parquet" for name in load_splits().traces("test")]
+
+
+def held_out_patterns(task: TaskSettings, *, forecasts: Forecasts = "quantiles") -> list[Scenario]:
+    """Return a week of each pattern of the test split."""
     splits = load_splits()
     seeds = splits.seed_range("test")
-    return scenarios + [
+    return [
         generate(
             pattern,
             days=7,
@@ -266,6 +267,44 @@ def split_scenarios(
         )
         for position, pattern in enumerate(splits.patterns.of("test"))
     ]
+
+
+@dataclass(frozen=True)
+class TestDemand:
+    """Where test scenarios come from.
+
+    Attributes:
+        files: Trace files.
+        patterns: Whether the held-out patterns belong to them.
+        mean_instances: Reference instances that mean demand needs.
+    """
+
+    __test__ = False
+
+    files: list[Path]
+    patterns: bool
+    mean_instances: float = 20.0
+
+    def scenarios(
+        self,
+        task: TaskSettings,
+        *,
+        forecasts: Forecasts = "quantiles",
+        on_broken: Callable[[str], None],
+        say: Callable[[str], None] = lambda _: None,
+        apart: dict[str, float] | None = None,
+    ) -> list[Scenario]:
+        """Return every scenario that can be made, as ``load_scenarios`` does."""
+        found = load_scenarios(
+            self.files,
+            task,
+            mean_instances=self.mean_instances,
+            forecasts=forecasts,
+            on_broken=on_broken,
+            say=say,
+            apart=apart,
+        )
+        return found + (held_out_patterns(task, forecasts=forecasts) if self.patterns else [])
 
 
 def worlds_for_test(

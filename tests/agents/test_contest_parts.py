@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from agents.evaluation import playing, store
-from agents.evaluation.actions import CountedActions, constant_actions, constant_entry, habit
+from agents.evaluation.actions import CountedActions, constant_actions, constant_entry, habit, rule_entries
 from agents.evaluation.cadence import HalfFollowed, cadence_and_adherence, draws
-from agents.evaluation.contest import Contest, compare, rule_entries
+from agents.evaluation.contest import Contest, compare
 from agents.evaluation.headline import headline
 from agents.evaluation.planner_study import planner_table
-from agents.evaluation.playing import Desk, Entry, SideBySide, play_all
+from agents.evaluation.playing import Desk, Entry, play_all
 from agents.evaluation.report import report_content
 from agents.evaluation.scoring import Lineup, score
 from agents.evaluation.shift import AS_TESTED, VARIANTS, Variant, shift_table
@@ -23,7 +23,7 @@ from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import groups
 from agents.evaluation.trace_rules import PER_TRACE
 from agents.evaluation.worlds import Worlds, load_scenarios, make_worlds, market_seed
-from agents.policies import ConstantPolicy
+from agents.policies import ConstantPolicy, SideBySide
 from agents.rollout import Played, Windows, cost_ratio, play
 from agents.rules import RuleBook
 from envs.action import KEEP, MAX_SCALE, encode_action
@@ -108,7 +108,7 @@ def test_a_market_stays_in_the_split_of_its_seed() -> None:
 def test_a_scenario_alone_is_played_as_among_others(small: RuleBook, own: TaskSettings, worlds: Worlds) -> None:
     alone = make_worlds(worlds.scenarios[1:], own, seeds=SEEDS, days=3)
     assert alone.identities == worlds.identities[1:]
-    entries = rule_entries(small, own)
+    entries = rule_entries(small.rules, own)
     together = play_all(entries, worlds, own, Desk(), detail=True)
     for entry, one, among in zip(entries, play_all(entries, alone, own, Desk(), detail=True), together, strict=True):
         part = playing.rows(among, slice(len(SEEDS), None))
@@ -116,7 +116,7 @@ def test_a_scenario_alone_is_played_as_among_others(small: RuleBook, own: TaskSe
 
 
 def test_fewer_seeds_are_a_part_of_the_same_worlds(small: RuleBook, own: TaskSettings, worlds: Worlds) -> None:
-    entry = rule_entries(small, own)[2:]
+    entry = rule_entries(small.rules, own)[2:]
     (whole,), (part,) = (play_all(entry, item, own, Desk()) for item in (worlds, worlds.fewer(2)))
     assert same(part, playing.rows(whole, worlds.rows_of([0, 1], 2)))
 
@@ -145,7 +145,7 @@ def test_blocks_go_to_their_policies_in_order() -> None:
 def test_what_was_played_is_not_played_again(
     small: RuleBook, own: TaskSettings, worlds: Worlds, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    entries = rule_entries(small, own)
+    entries = rule_entries(small.rules, own)
     desk = Desk(Store(tmp_path))
     first = play_all(entries, worlds, own, desk)
     files = sorted(tmp_path.iterdir())

@@ -384,7 +384,9 @@ def test_the_command_scores_a_folder_and_names_what_is_broken(bundle_folder: Pat
     write_trace(traces / "shop.csv", seed=1)
     write_trace(traces / "radio.csv", seed=2)
     (traces / "torn.csv").write_text("timestamp,requests_per_second\n2026-01-05T00:00:00Z,1\n2026-01-05T00:05:00Z,-4\n")
-    done = evaluate("--bundle", str(bundle_folder), "--traces", str(traces), "--out", str(out), "--markets", "2")
+    done = evaluate(
+        "--bundle", str(bundle_folder), "--traces", str(traces), "--out", str(out), "--markets", "2", "--trials", "2"
+    )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "torn.csv" in done.stderr
@@ -406,6 +408,7 @@ def test_the_command_refuses_what_it_cannot_use(bundle_folder: Path, tmp_path: P
         (("--bundle", str(bundle_folder), "--out", out, "--split", "train"), "expected 'test'"),
         (("--bundle", str(tmp_path), "--out", out, "--split", "test"), "manifest.json is missing"),
         (("--bundle", str(bundle_folder), "--out", out, "--traces", str(tmp_path)), "holds no trace file"),
+        (("--policy", "nowhere", "--out", out, "--split", "test"), "policy 'nowhere': expected module:factory"),
     ):
         done = evaluate(*arguments)
         assert done.returncode == 2, done.stderr
