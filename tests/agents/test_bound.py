@@ -128,7 +128,7 @@ def test_no_rule_is_below_the_bound_in_any_minute(hard_bank: Bank, minutely: Tas
     windows = windows_of(hard_bank, 60, seed=3)
     lowest = bounds(hard_bank, windows)
     for rule in book.rules:
-        cost = costs(ConstantPolicy(book.action(rule.name, minutely)), hard_bank, minutely, windows)
+        cost = costs(book.policy(rule.name, minutely), hard_bank, minutely, windows)
         assert_above(cost, lowest, commitments(hard_bank, windows))
 
 
