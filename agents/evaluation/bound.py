@@ -252,7 +252,10 @@ def bound_per_tick(
 def good_minute_usd(
     bank: Bank, world: np.void, minutes: Minutes, prices_usd_per_s: NDArray[np.float64], programs: Programs
 ) -> NDArray[np.float64]:
-    """Return what instances cost at least in each minute if it is good, [ticks] USD; prices are [hours, types in use]."""
+    """Return what instances cost at least in each minute if it is good, [ticks] USD.
+
+    ``prices_usd_per_s`` are [hours, types in use].
+    """
     per_request = np.empty(len(minutes.hour))
     for scale in np.unique(minutes.work_scale):
         chosen = minutes.work_scale == scale

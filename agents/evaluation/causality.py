@@ -189,6 +189,15 @@ def check_annotation_causality(
     ]
 
 
+def check_scenarios(scenarios: Sequence[Scenario], *, metric_delay_ticks: int = 1) -> list[str]:
+    """Return what ``check_annotation_causality`` finds in scenarios shown as far as the middle of what is played."""
+    findings = []
+    for item in scenarios:
+        middle = (item.first_tick + item.last_tick) // 2 // _HOUR * _HOUR
+        findings += check_annotation_causality(item, middle, metric_delay_ticks=metric_delay_ticks)
+    return findings
+
+
 def _first_unlike(given: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """Return the first row that differs, infinity where none does; NaN equals NaN."""
     same = (given == expected) | (np.isnan(given) & np.isnan(expected))

@@ -3,25 +3,25 @@
 ``agents.evaluation.bound`` lets capacity appear and vanish from minute to minute. It cannot vanish: an instance that
 served in minute s and is stopped later drains, and is billed until ``drain_s`` after its stop. So
 
-1. an instance that serves at any second of minute s is billed for all 60 seconds of minute t = s + j, for every j from 1
-   to ``drain_s // 60``, at no less than the lowest price of its type in minute t, unless AWS takes it away sooner:
-   - a reclaim in minute r >= s leaves it ``notice_s``, which covers minutes up to ``r + notice_s // 60 - 1``;
+1. an instance that serves at any second of minute s is billed for all 60 seconds of minute t = s + j, for every j from
+   1 to ``drain_s // 60``, at no less than the lowest price of its type in minute t, unless AWS takes it away sooner:
+   - a reclaim in minute r >= s leaves it ``notice_s``, which covers the minutes before ``r + notice_s // 60``;
    - an outage of its zone that begins in minute r, s < r <= t, ends it at once, draining or not;
 2. so where no pool reclaims in s .. t - notice_s // 60 and no outage begins in s + 1 .. t, and minute s is good, the
    instances of minute t cost at least C(d_s), the cheapest whole fleet for the demand of s at the prices of t
    (``agents.evaluation.whole_fleet``), and at least what the first bound's program says of the same;
-3. the cost G(t, 0) of a good minute t itself is that of the first bound (its instances may serve a part of it only), and
-   infinite where no whole fleet that fits makes it good.
+3. the cost G(t, 0) of a good minute t itself is that of the first bound (its instances may serve a part of it only),
+   and infinite where no whole fleet that fits makes it good.
 
-Each of these bounds holds by itself, so the instances of minute t cost at least the largest G(t, j) = 60 C over all j for
-which minute t - j is good. Which minutes are good is a choice, made for the least of
+Each of these bounds holds by itself, so the instances of minute t cost at least the largest G(t, j) = 60 C over all j
+for which minute t - j is good. Which minutes are good is a choice, made for the least of
 
     sum over t of [largest G(t, j) with t - j good] + sum over bad minutes of their penalty.
 
 A minute whose penalty is at least what all its G(s + j, j) amount to together is good in some optimum, since a term
 added to a maximum of non-negative terms raises it by at most itself. Any other minute may be bad: its G with j >= 1 are
-left out, and it adds the smaller of its penalty and of what G(t, 0) exceeds the rest by. That leaves a lower bound, never
-below the first one.
+left out, and it adds the smaller of its penalty and of what G(t, 0) exceeds the rest by. That leaves a lower bound,
+never below the first one.
 
 Only the sum over a window is a bound: a minute that is bad before a stretch of it makes the stretch cheaper. Savings
 Plan, balancer, volumes and refunds are treated as in the first bound.

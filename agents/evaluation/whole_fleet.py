@@ -7,22 +7,25 @@ retries) and W = sum of s_i g_i,
 
 1. ``rho = 60 A / W``, and W <= 60 m, so ``rho >= A / m``;
 2. instance i has the share ``w_i = s_i g_i / W`` of the requests, so the minute is good only where
-   ``sum_i w_i L_i <= late``, L_i being the smallest late share at utilisation ``rho g_k / c_k`` of any number of targets
-   up to m, rejected requests included: a balancer's targets are no more than the instances that serve;
+   ``sum_i w_i L_i <= late``, L_i being the smallest late share at utilisation ``rho g_k / c_k`` of any number of
+   targets up to m, rejected requests included: a balancer's targets are no more than the instances that serve;
 3. with P the lowest price, the fleet costs per second
-   ``sum_i P_i >= m P + sum_i (s_i / 60) (P_i - P) = m P + (A / rho) sum_i w_i (P_i - P) / g_i >= m P + (A / rho) q(rho)``,
+
+       sum_i P_i >= m P + sum_i (s_i / 60) (P_i - P) = m P + (A / rho) sum_i w_i (P_i - P) / g_i
+                 >= m P + (A / rho) q(rho)
+
    where ``q(rho)`` is the least of ``sum_k w_k (P_k - P) / g_k`` over all shares w that satisfy point 2.
 
-So with demand d <= A it costs at least ``m P + d min over rho >= d / m of q(rho) / rho``, and the bound is the least of it
-over m = 1, 2, ... up to what one fleet can hold. The linear program q has one constraint: its optimum is one type that
-is punctual enough, or two, one on either side of ``late``.
+So with demand d <= A it costs at least ``m P + d min over rho >= d / m of q(rho) / rho``, and the bound is the least of
+it over m = 1, 2, ... up to what one fleet can hold. The linear program q has one constraint: its optimum is one type
+that is punctual enough, or two, one on either side of ``late``.
 
 Above saturation an instance that takes the share w of the requests at utilisation u admits some of them, at utilisation
 v <= u but no less than 1, and the rest is rejected, hence late: of all its requests at least ``1 - (v / u)(1 - L(v))``
 are late, so at least ``1 - V / u`` with V the largest ``v (1 - L(v))``.
 
-On the grid of rho each late share is that of the interval's lower end (it does not fall with rho) and each 1 / rho that of
-its upper end; on the grid of demand a value holds from its point to the next (the cost does not fall with demand).
+On the grid of rho each late share is that of the interval's lower end (it does not fall with rho) and each 1 / rho that
+of its upper end; on the grid of demand a value holds from its point to the next (the cost does not fall with demand).
 """
 
 from typing import Final
@@ -109,6 +112,8 @@ def _cheapest_mix(surcharges: NDArray[np.float64], shares: NDArray[np.float64], 
     for kind in range(surcharges.shape[0]):
         if shares[kind] > late:
             continue
+        if surcharges[kind] <= 0.0:
+            return 0.0
         best = min(best, surcharges[kind])
         for other in range(surcharges.shape[0]):
             if shares[other] > late and surcharges[other] < surcharges[kind]:
@@ -127,7 +132,10 @@ def _cheapest_fleet(
     counts: NDArray[np.int64],
     demands: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return [D] USD per second; ``rates`` [R] and ``demands`` [D] are the grids, ``shares`` [counts, R, types]."""
+    """Return [D] USD per second; ``rates`` [R] and ``demands`` [D] are the grids, ``shares`` [counts, R, types].
+
+    The least found so far never falls with demand, so a number of instances that costs more by itself is skipped.
+    """
     price = prices.min()
     surcharges = (prices - price) / weights
     least = np.full(demands.shape[0], np.inf)
@@ -142,11 +150,12 @@ def _cheapest_fleet(
             extra[rate + 1] = lowest
         for instances in range(fewest, counts[size] + 1):
             rate = 0
-            for position in range(demands.shape[0] - 1):
+            for position in range(np.searchsorted(least, instances * price, side="right"), demands.shape[0] - 1):
                 demand = demands[position]
                 while rate < rates.shape[0] and rates[rate] <= demand / instances:
                     rate += 1
-                cost = instances * price + demand * extra[rate]
-                least[position] = min(least[position], cost)
+                if extra[rate] == np.inf:
+                    break
+                least[position] = min(least[position], instances * price + demand * extra[rate])
         fewest = counts[size] + 1
     return least
