@@ -273,20 +273,29 @@ def test_actions_count_until_the_window_ends(own: TaskSettings) -> None:
     assert habit("guest", counted.counts, {}, own).name == "what guest does most"
 
 
-def test_a_learned_constant_is_called_one_in_the_first_line(
-    small: RuleBook, own: TaskSettings, worlds: Worlds, validation: Worlds
+@pytest.mark.parametrize("which", ["best constant", "best rule", "unlisted"])
+def test_a_constant_passed_as_learned_is_no_win(
+    contest: Contest, small: RuleBook, own: TaskSettings, worlds: Worlds, validation: Worlds, which: str
 ) -> None:
+    """The planted fraud: hindsight's best constant, the named rule, or another constant, sold as a learned policy."""
+    best = contest.names("constant", "rule", "aws")[0]
+    listed = {rule.name: small.action(rule.name, own) for rule in small.rules} | constant_actions(small, own)
     unlisted = encode_action(own, scale=3, candidate=2, spot_percent=50, policy=2)
-    listed = small.action("forecast", own)
-    for action in (unlisted, listed):
-        fraud = compare(small, own, worlds, validation, learned={"ppo": ConstantPolicy(action)}, shipped="ppo")
-        line = headline(fraud)
-        known = next((name for name, other in constant_actions(small, own).items() if (other == action).all()), None)
-        name = known or "what ppo does most"
-        assert line.endswith(f"It is one constant action: {name}, 100.0 % of its decisions.")
-        np.testing.assert_array_equal(fraud.played[name].daily_usd, fraud.played["ppo"].daily_usd)
-        assert fraud.kinds[name] == "constant"
-        assert not line.startswith("The learned policy costs")
+    action = {"best constant": listed[best], "best rule": listed[contest.best_rule], "unlisted": unlisted}[which]
+    fraud = compare(small, own, worlds, validation, learned={"ppo": ConstantPolicy(action)}, shipped="ppo")
+    line = headline(fraud)
+    assert line.startswith(("The learned policy equals rule", "The learned policy loses to"))
+    known = next((name for name, other in constant_actions(small, own).items() if (other == action).all()), None)
+    name = known or "what ppo does most"
+    assert line.endswith(f"It is one constant action: {name}, 100.0 % of its decisions.")
+    assert fraud.kinds[name] == "constant"
+    np.testing.assert_array_equal(fraud.played[name].daily_usd, fraud.played["ppo"].daily_usd)
+    if which == "best constant":
+        assert line.startswith("The learned policy equals rule")
+        assert "+0.0000" in line
+    if which == "best rule":
+        gap = report_content(fraud, small, seeds=[])["gap_closed"]
+        assert (gap["value"], gap["ci95"], gap["wins"]) == (0.0, [0.0, 0.0], 0)
 
 
 def test_a_policy_that_moves_is_not_called_constant(contest: Contest) -> None:
