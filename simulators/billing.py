@@ -19,7 +19,12 @@ HOUR_S: Final = 3600
 
 @compiled_in_place
 def bill(
-    fleet: Record, physics: Record, outcome: Record, minute: int, arrivals: float, usage: tuple[float, float, float, float, float]
+    fleet: Record,
+    physics: Record,
+    outcome: Record,
+    minute: int,
+    arrivals: float,
+    usage: tuple[float, float, float, float, float],
 ) -> None:
     """Add what one tick costs.
 
