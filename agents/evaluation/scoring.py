@@ -1,11 +1,12 @@
-"""From worlds and policies to a folder with report and plots."""
+"""From worlds and policies to a folder with report, pictures and page."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from agents.bundle import Bundle
 from agents.evaluation.contest import compare
-from agents.evaluation.plots import plot_day, plot_front, record_day
+from agents.evaluation.day import record_day
+from agents.evaluation.folder import write_pictures_and_page
 from agents.evaluation.report import headline, write_report
 from agents.evaluation.worlds import Worlds
 from agents.policies import ConstantPolicy, Policy
@@ -33,18 +34,17 @@ def score(
         say: Told what is being played.
     """
     contest = compare(bundle.rules, bundle.task, test, validation, learned=learned, shipped=shipped, say=say)
-    write_report(contest, bundle.rules, out, seeds=bundle.manifest["seeds"])
-    plot_front(contest, out / "cost_against_bad_minutes.png")
+    content = write_report(contest, bundle.rules, out, seeds=bundle.manifest["seeds"])
     tracking = contest.names("aws")[0]
     shown: dict[str, Policy] = {name: learned[name] for name in learned}
     for name in dict.fromkeys((contest.best_rule, tracking)):
         shown[name] = ConstantPolicy(bundle.rules.action(name, bundle.task))
-    for index, scenario in enumerate(test.scenarios):
-        world = index * len(test.seeds)
-        days = {
-            name: record_day(policy, test.bank, bundle.task, world, scenario.first_tick)
+    days = {
+        scenario.name: {
+            name: record_day(policy, test.bank, bundle.task, index * len(test.seeds), scenario.first_tick)
             for name, policy in shown.items()
         }
-        path = out / f"day_{scenario.name.replace('#', '_').replace(':', '_')}.png"
-        plot_day(days, f"{scenario.name}: first scored day", bundle.task.decision_minutes, path)
+        for index, scenario in enumerate(test.scenarios)
+    }
+    write_pictures_and_page(content, days, bundle.task, out)
     return headline(contest)
