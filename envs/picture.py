@@ -29,6 +29,7 @@ STAGE_LABELS: Final = {
     "pending": "pending",
     "draining": "draining",
 }
+DRAWN_COLOURS: Final = (BLUE, ORANGE, GREY, LIGHT, GREEN, RED, DARK)
 DASHES: Final = (0, (3, 1.5))
 _DPI: Final = 100
 _FACT_ROWS: Final = 9

@@ -13,7 +13,7 @@ from PIL import Image
 from agents.policies import Policy
 from agents.rollout import Windows, play
 from envs.history import LIFE_CYCLE, FleetHistory
-from envs.picture import Canvas, FleetPanels, legend_handles, make_figure
+from envs.picture import DRAWN_COLOURS, Canvas, FleetPanels, legend_handles, make_figure
 from envs.settings import TaskSettings
 from simulators.bank import Bank
 from simulators.fleets import FleetBatch
@@ -25,7 +25,8 @@ DAYS_FILE: Final = "days.json"
 DAY_GIF: Final = "day.gif"
 _WHOLE: Final = (*LIFE_CYCLE, "desired", "capacity_rps", "bad_minutes", "interruptions", "spec", "policy")
 _DAY_MINUTES: Final = 1440
-_GIF_COLOURS: Final = 48
+_SHADES: Final = 8
+_WHITISH: Final = 236
 _COLUMN_INCHES: Final = 3.3
 
 
@@ -62,7 +63,7 @@ class DayPicture:
         axes = figure.subplots(
             3, len(days), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": (1.2, 1.1, 0.8)}
         )
-        figure.subplots_adjust(left=0.6 / width, right=1 - 0.1 / width, top=0.85, bottom=0.2, hspace=0.14, wspace=0.06)
+        figure.subplots_adjust(left=0.6 / width, right=1 - 0.1 / width, top=0.87, bottom=0.2, hspace=0.14, wspace=0.06)
         self._panels = [FleetPanels(axes[:, column], 24.0) for column in range(len(days))]
         for column, name in enumerate(days):
             axes[0, column].set_title(name, fontsize=9.5, loc="left", parse_math=False)
@@ -102,6 +103,17 @@ def plot_day(days: Days, title: str, minutes: int, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
+def _palette() -> Image.Image:
+    """Return an image whose palette holds white, and every colour of the panels in shades clearly apart from white."""
+    pure = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in (*DRAWN_COLOURS, "#000000")])
+    shares = np.arange(1, _SHADES + 1)[:, None, None] / _SHADES
+    shades = np.round(255 - shares * (255 - pure)).reshape(-1, 3)
+    shades = shades[shades.min(axis=1) < _WHITISH]
+    image = Image.new("P", (1, 1))
+    image.putpalette([255, 255, 255, *shades.astype(int).ravel().tolist()])
+    return image
+
+
 def day_gif(days: Days, path: Path, *, title: str, minutes: int, every_minutes: int = 15, frame_ms: int = 100) -> None:
     """Write the day as a GIF that plays once per loop and rests on its last frame.
 
@@ -116,7 +128,7 @@ def day_gif(days: Days, path: Path, *, title: str, minutes: int, every_minutes: 
     picture = DayPicture(days, title, minutes)
     last = len(picture.hours)
     stops = [*range(1, last, max(1, every_minutes // minutes)), last]
-    palette = Image.fromarray(picture.draw(last)).quantize(_GIF_COLOURS)
+    palette = _palette()
     frames = [Image.fromarray(picture.draw(stop)).quantize(palette=palette, dither=Image.Dither.NONE) for stop in stops]
     content = io.BytesIO()
     durations = [frame_ms] * (len(frames) - 1) + [30 * frame_ms]

@@ -71,6 +71,7 @@ def render_page(content: Json, pictures: dict[str, str], days: Json | None) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment.get_template("report.html").render(**_context(content), pictures=pictures, days=days)
 
 
@@ -112,10 +113,10 @@ def headline_cards(content: Json) -> list[dict[str, str]]:
         note = f"of the way from {gap['vs']} to the clairvoyant bound; cheaper on {gap['wins']} of {gap['of']} traces"
         cards.append(_estimate_card("Gap closed", gap, note))
     if equal:
-        note = f"saved on the bill against {equal['vs']} re-tuned to no more bad minutes"
+        note = f"against {equal['vs']} re-tuned to no more bad minutes"
         if equal["value"] is None:
             note = f"{equal['vs']} reaches no more bad minutes at no setting of its front"
-        cards.append(_estimate_card("Bill at no more bad minutes", equal, note))
+        cards.append(_estimate_card("Bill saved at no more bad minutes", equal, note))
     by_name = {row["name"]: row for row in tables.main_rows(content)}
     for title, name in (("Learned policy", content.get("learned")), ("Best rule", content["best_rule"])):
         if name in by_name:

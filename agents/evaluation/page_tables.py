@@ -43,6 +43,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     marked: frozenset[str] = frozenset()
 
+    def is_numeric(self, column: int) -> bool:
+        """Say whether a column holds figures."""
+        return not any(isinstance(row[column].value, str) for row in self.rows)
+
 
 def text(value: str) -> Cell:
     """Return a cell of words."""
@@ -182,7 +186,7 @@ def detail_tables(content: Json) -> list[Table]:
             rows.append([text(name), *usd, *rest])
         rows.sort(key=lambda cells: float(cells[1].value or 0.0))
         head = ("policy", "total", "bill", "penalty", *(title for title, *_ in _DETAILS))
-        tables.append(Table(f"{trace}: reference cost {reference:.2f} USD", head, rows))
+        tables.append(Table(f"Every figure on {trace}; reference cost {reference:.2f} USD.", head, rows))
     return tables
 
 

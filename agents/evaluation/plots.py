@@ -44,6 +44,7 @@ _COLOURS: Final = {
 _SIZES: Final = {"rl": 190.0, "constant": 26.0}
 _DEAREST_SHOWN: Final = 1.5
 _NARROWEST_AXIS_PERCENT: Final = 1.0
+_LINE_OF_TEXT: Final = 0.04
 
 
 def draw_plots(content: Json, out: Path) -> list[Path]:
@@ -162,19 +163,28 @@ def _pareto_axes(axes: Any, named: dict[str, Point], *, whole: bool) -> None:
     axes.set_ylabel("bill over reference cost", fontsize=9)
     _plain(axes)
     if whole:
-        arrow = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6}
-        for position, (name, item) in enumerate(sorted(named.items(), key=lambda entry: entry[1])):
-            axes.annotate(
-                name,
-                item,
-                xytext=(0, 12 + 11 * (position % 5)),
-                textcoords="offset points",
-                fontsize=7.5,
-                ha="center",
-                arrowprops=arrow,
-                parse_math=False,
-            )
-        axes.legend(fontsize=8, loc="upper left", ncols=2, frameon=False)
+        _name_at_the_side(axes, named)
+        axes.legend(fontsize=8, loc="upper left", ncols=2, framealpha=0.9, edgecolor="none")
+
+
+def _name_at_the_side(axes: Any, points: dict[str, Point]) -> None:
+    """Write the names right of the axes, by height, with lines to their points."""
+    ordered = sorted(points.items(), key=lambda item: item[1][1])
+    top = axes.get_ylim()[1]
+    heights: list[float] = []
+    for _, (_, bill) in ordered:
+        heights.append(max(bill / top, heights[-1] + _LINE_OF_TEXT if heights else 0.0))
+    for (name, item), height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            name,
+            item,
+            xytext=(1.015, height),
+            textcoords="axes fraction",
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.6},
+            parse_math=False,
+        )
 
 
 def plot_waterfall(content: Json, path: Path) -> None:

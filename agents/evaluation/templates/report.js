@@ -151,10 +151,10 @@ class DayViewer {
     head.textContent = name;
     row.append(head);
     const sum = (values) => values.slice(0, at + 1).reduce((total, value) => total + value, 0);
-    const words = [this.data.specifications[one.spec[at]], this.data.scaling[one.policy[at]]];
+    const words = [`${this.data.specifications[one.spec[at]]}, ${one.spot_percent[at]} % spot`, this.data.scaling[one.policy[at]]];
     const reference = this.day.reference_usd[at];
+    const over = reference > 0 ? ` (${(one.usd[at] / reference).toFixed(3)})` : "";
     const figures = [
-      `${one.spot_percent[at]} %`,
       one.on_demand[at],
       one.spot[at],
       one.pending[at],
@@ -162,8 +162,7 @@ class DayViewer {
       `${this.day.demand_rps[at].toFixed(0)} / ${one.capacity_rps[at]}`,
       sum(one.bad_minutes),
       sum(one.interruptions),
-      one.usd[at].toFixed(2),
-      reference > 0 ? (one.usd[at] / reference).toFixed(3) : "",
+      one.usd[at].toFixed(2) + over,
     ];
     [...words, ...figures].forEach((content, position) => {
       const cell = row.insertCell();
