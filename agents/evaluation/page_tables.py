@@ -110,7 +110,7 @@ def policy_table(content: Json) -> Table:
 
 
 def _policy_cells(row: Json) -> list[Cell]:
-    kind = KIND_LABELS.get(row["kind"], row["kind"])
+    kind = KIND_LABELS.get(str(row["kind"]), str(row["kind"]))
     amounts = [figure(row.get(key)) for key in ("total", "bill", "penalty", "refunds")]
     return [text(row["name"]), text(kind), *amounts, percent(row["bad_minutes_fraction"])]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report_example import example_day, example_days, history_of
+from report_example import contract_content, example_day, example_days, history_of
 
 from agents.evaluation.day import DAY_GIF, DAYS_FILE, DayPicture, day_content, day_gif, plot_day, record_day, write_days
 from agents.evaluation.folder import write_pictures_and_page
@@ -64,6 +64,7 @@ def test_the_gif_shows_every_policy_growing_through_the_day(tmp_path: Path) -> N
     assert filled[-1] > 4 * filled[0]
 
 
+@pytest.mark.slow
 def test_a_full_day_every_quarter_of_an_hour_stays_small(tmp_path: Path) -> None:
     day_gif(example_days()["worldcup98_1min"], tmp_path / "day.gif", title="a day", minutes=5)
     with Image.open(tmp_path / "day.gif") as gif:
@@ -117,8 +118,6 @@ def test_the_viewers_data_is_the_history(task: TaskSettings, tmp_path: Path) -> 
 
 
 def test_a_folder_without_days_gets_a_page_without_them(task: TaskSettings, tmp_path: Path) -> None:
-    from report_example import contract_content
-
     page = write_pictures_and_page(contract_content(), {}, task, tmp_path)
     assert 'id="viewer"' not in page.read_text()
     assert not (tmp_path / DAY_GIF).exists()

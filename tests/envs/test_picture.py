@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RenderCollection
+from report_example import history_of
 
 from envs import ENVIRONMENT_ID
 from envs.core import InfrastructureEnv
-from envs.history import LIFE_CYCLE, FleetHistory, life_cycle
+from envs.history import LIFE_CYCLE, life_cycle
 from envs.picture import BLUE, ORANGE, RED, FleetPicture
 from envs.settings import EnvSettings, TaskSettings
 from simulators.bank import Bank
@@ -35,15 +36,6 @@ def frame(env: InfrastructureEnv) -> np.ndarray:
 def pixels(picture: np.ndarray, colour: str) -> int:
     wanted = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)])
     return int((np.abs(picture.astype(int) - wanted) <= 2).all(axis=2).sum())
-
-
-def history_of(**columns: list[float]) -> FleetHistory:
-    """A history with these columns, everything else 0."""
-    history = FleetHistory()
-    entries = len(next(iter(columns.values())))
-    for name, values in history._columns.items():
-        values.extend(columns.get(name, [0.0] * entries))
-    return history
 
 
 def test_gymnasium_accepts_the_environment_with_its_pictures(settings: EnvSettings) -> None:
