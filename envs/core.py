@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from envs.action import action_space, integers
 from envs.episodes import Episodes
 from envs.history import FleetHistory
+from envs.observation import ObservationEncoder
 from envs.picture import FleetPicture
 from envs.rendering import render_text
+from envs.reward import RewardFunction
 from envs.settings import EnvSettings
 from simulators.bank import Bank
 from simulators.records import OUTCOME
@@ -32,18 +34,26 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         settings: Task, worlds and episode length; defaults if None.
         bank: World bank to play in; drawn from the settings if None.
         render_mode: ``ansi`` (text), ``rgb_array`` (a picture of the episode so far; needs matplotlib) or None.
+        codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
+        reward: Rewards decisions; the task's weighted terms if None.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 12}  # noqa: RUF012  (Gymnasium declares it so)
 
     def __init__(
-        self, settings: EnvSettings | None = None, *, bank: Bank | None = None, render_mode: str | None = None
+        self,
+        settings: EnvSettings | None = None,
+        *,
+        bank: Bank | None = None,
+        render_mode: str | None = None,
+        codec: ObservationEncoder | None = None,
+        reward: RewardFunction | None = None,
     ) -> None:
         if render_mode not in (None, "ansi", "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is not supported; expected 'ansi', 'rgb_array' or None")
         self.settings = settings or EnvSettings()
         self.render_mode = render_mode
-        self.episodes = Episodes(self.settings, 1, bank=bank)
+        self.episodes = Episodes(self.settings, 1, bank=bank, codec=codec, reward=reward)
         self.action_space = action_space(self.settings.task)
         self.observation_space = cast(gymnasium.Space[Observation], self.episodes.codec.space)
         self._history = FleetHistory()

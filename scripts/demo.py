@@ -134,13 +134,11 @@ def _train_settings(settings: DemoSettings, trace: Path | None, out: Path) -> An
 
 def _calibrate(settings: DemoSettings, trace: Path | None, path: Path) -> None:
     from agents.calibration import calibrate
-    from agents.rollout import random_windows
+    from agents.ground import GroundSettings, pooled_ground
     from agents.rules import RULES_FILE, load_rules, save_rules
-    from envs.worlds import make_bank
 
     train = _train_settings(settings, trace, path.parent)
-    bank = make_bank(train.env.source, train.env.task)
-    windows = random_windows(bank, settings.calibration_windows, 2, seed=1)
+    ground = GroundSettings(task=train.env.task, source=train.env.source, windows=settings.calibration_windows)
     book = load_rules(RULES_FILE)
     done = [0]
     with progress_bar("calibrating", settings.trials * len(book.rules)) as show:
@@ -149,7 +147,7 @@ def _calibrate(settings: DemoSettings, trace: Path | None, path: Path) -> None:
             done[0] += 1
             show(done[0])
 
-        book = calibrate(book, bank, train.env.task, windows, trials=settings.trials, on_trial=advance)
+        book = calibrate(book, pooled_ground(ground), trials=settings.trials, on_trial=advance)
     save_rules(book, path)
 
 

@@ -81,7 +81,7 @@ def scored_scenario(
     """
     splits = load_splits()
     ticks = len(to_ticks(trace).values)
-    history, window = _cut(trace.name, ticks, splits)
+    history, window = cut(trace.name, ticks, splits)
     return replay(
         trace,
         history=history,
@@ -93,7 +93,8 @@ def scored_scenario(
     )
 
 
-def _cut(name: str, ticks: int, splits: Splits) -> tuple[slice, slice]:
+def cut(name: str, ticks: int, splits: Splits) -> tuple[slice, slice]:
+    """Return the ticks of a trace that are its history, and those that are scored."""
     if name in splits.whole_test_traces:
         cut = int(_HISTORY_OF_WHOLE_TRACES * ticks)
         return slice(0, cut), slice(cut, ticks)
