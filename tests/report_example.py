@@ -188,6 +188,7 @@ def full_content() -> Json:
         "validation_total_over_reference": {BEST: 0.244, "spot-mix": 0.25},
         "one_action": {LEARNED: {"action": "forecast, price rank 1, 60 % spot", "share": 0.62}},
         "apart": [],
+        "findings": [],
         "planner": {"windows": "First two days of each trace, one market.", **summary(0.9, list(TRACES))},
     }
 

@@ -102,6 +102,7 @@ def _context(content: Json) -> Json:
         "validation": given("validation_total_over_reference") or {},
         "one_action": given("one_action") or {},
         "apart": given("apart") or [],
+        "findings": content.get("findings"),
     }
 
 

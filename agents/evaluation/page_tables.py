@@ -1,7 +1,7 @@
 """The tables of a report's page, made from the content of ``report.json``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agents.evaluation.plots import (
@@ -46,6 +46,13 @@ class Table:
     def is_numeric(self, column: int) -> bool:
         """Say whether a column holds figures."""
         return not any(isinstance(row[column].value, str) for row in self.rows)
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns in which every cell is empty."""
+    kept = [0, *(place for place in range(1, len(table.head)) if any(row[place].text for row in table.rows))]
+    rows = [[row[place] for place in kept] for row in table.rows]
+    return replace(table, head=[table.head[place] for place in kept], rows=rows)
 
 
 def text(value: str) -> Cell:
@@ -129,15 +136,19 @@ def constant_table(content: Json) -> Table | None:
 
 def trace_table(content: Json) -> Table:
     """Return for each trace its kind, the totals of who matters, the bound, the gap closed and infeasible minutes."""
-    head = ("trace", "kind", "best rule", "AWS's cheapest", "learned", BOUND, "gap closed (95 %)", "infeasible minutes")
+    roles = ("best_rule", "aws", "learned", "bound", "tight_bound")
+    titles = ("best rule", "AWS's cheapest", "learned", BOUND, TIGHT_BOUND)
+    head = ("trace", "kind", *titles, "gap closed (95 %)", "infeasible minutes")
     rows = []
     for trace in content["reference"]:
         row = (content.get("per_trace") or {}).get(trace) or _trace_row(content, trace)
         infeasible = (content.get("infeasible_minutes") or {}).get(trace)
-        totals = [figure(row.get(role)) for role in ("best_rule", "aws", "learned", "bound")]
+        totals = [figure(row.get(role)) for role in roles]
         kind = GROUP_LABELS.get(row["kind"], row["kind"])
         rows.append([text(trace), text(kind), *totals, interval(row.get("gap_closed")), figure(infeasible, "{:.0f}")])
-    return Table("Total over reference cost on each trace, mean over its market seeds.", head, rows)
+    return without_empty_columns(
+        Table("Total over reference cost on each trace, mean over its market seeds.", head, rows)
+    )
 
 
 def _trace_row(content: Json, trace: str) -> Json:
@@ -152,6 +163,7 @@ def _trace_row(content: Json, trace: str) -> Json:
         "aws": total(aws),
         "learned": total(content.get("learned")),
         "bound": bound_over_reference(content, [trace]),
+        "tight_bound": bound_over_reference(content, [trace], "tight_bound"),
     }
 
 
@@ -186,7 +198,8 @@ def detail_tables(content: Json) -> list[Table]:
             rows.append([text(name), *usd, *rest])
         rows.sort(key=lambda cells: float(cells[1].value or 0.0))
         head = ("policy", "total", "bill", "penalty", *(title for title, *_ in _DETAILS))
-        tables.append(Table(f"Every figure on {trace}; reference cost {reference:.2f} USD.", head, rows))
+        table = Table(f"Every figure on {trace}; reference cost {reference:.2f} USD.", head, rows)
+        tables.append(without_empty_columns(table))
     return tables
 
 

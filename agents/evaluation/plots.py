@@ -43,7 +43,9 @@ _COLOURS: Final = {
 }
 _SIZES: Final = {"rl": 190.0, "constant": 26.0}
 _DEAREST_SHOWN: Final = 1.5
+_DEAREST_OF_MEDIAN: Final = 2.5
 _NARROWEST_AXIS_PERCENT: Final = 1.0
+_LINEAR_BELOW_PERCENT: Final = 0.1
 _LINE_OF_TEXT: Final = 0.04
 
 
@@ -152,10 +154,16 @@ def _rule_front(axes: Any, content: Json) -> None:
 
 
 def _pareto_axes(axes: Any, named: dict[str, Point], *, whole: bool) -> None:
-    widest = max([_NARROWEST_AXIS_PERCENT, *(item[0] for item in named.values())])
-    axes.set_xscale("symlog", linthresh=0.1)
-    axes.set_xlim(-0.01, 1.6 * widest)
-    ticks = [value for value in (0, 0.05, 0.1, 0.3, 1, 3, 10, 30, 100) if value <= 1.6 * widest]
+    shares = [item[0] for item in named.values()]
+    right = 1.6 * max([_NARROWEST_AXIS_PERCENT, *shares])
+    left = 0.5 * min([right, *shares])
+    if left < _LINEAR_BELOW_PERCENT:
+        axes.set_xscale("symlog", linthresh=_LINEAR_BELOW_PERCENT)
+        left = -0.01
+    else:
+        axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    ticks = [value for value in (0, 0.05, 0.1, 0.3, 1, 2, 3, 5, 10, 20, 30, 50, 100) if left <= value <= right]
     axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
     axes.set_xticks([], minor=True)
     axes.set_ylim(0, max(0.6, 1.15 * max([0.0, *(item[1] for item in named.values())])))
@@ -221,11 +229,12 @@ def plot_gap_by_trace(content: Json, path: Path) -> None:
     table = content["per_trace"]
     figure = make_figure(8.0, 1.3 + 0.42 * len(table))
     axes = figure.add_subplot()
-    roles = (
+    every = (
         ("aws", "AWS's cheapest", ORANGE, "s"),
         ("best_rule", "best rule", BLUE, "o"),
         ("learned", "learned", RED, "*"),
     )
+    roles = [role for role in every if any(row.get(role[0]) is not None for row in table.values())]
     for place, row in enumerate(reversed(table.values())):
         found = [row[role] for role in ("bound", "aws", "best_rule", "learned") if row.get(role) is not None]
         axes.plot([min(found), max(found)], [place, place], color=LIGHT, linewidth=3, zorder=1)
@@ -277,8 +286,12 @@ def plot_shift(content: Json, path: Path) -> None:
         axes.axhline(place, color="0.93", linewidth=8, zorder=0)
     axes.set_yticks(range(len(table)), list(table), fontsize=8.5)
     axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.set_xlabel("total over reference cost", fontsize=9)
+    totals = [cell["total"] for item in table.values() for cell in item["policies"].values()]
+    right = min(1.08 * max(totals), _DEAREST_OF_MEDIAN * float(np.median(totals)))
+    axes.set_xlim(0, right)
+    axes.set_xlabel(
+        "total over reference cost" + (" (dearer ones are off the axis)" * (max(totals) > right)), fontsize=9
+    )
     _key(axes, key)
     _plain(axes)
     _save(figure, path)

@@ -88,6 +88,7 @@ def test_every_section_stands_and_can_be_reached(full: str) -> None:
         "cadence",
         "perfect",
         "planner",
+        "checks",
         "calibration",
         "limits",
     ]
@@ -169,6 +170,32 @@ def test_a_partial_report_is_marked(tmp_path: Path) -> None:
     page = Outline(write_page(full_content() | {"partial": True}, tmp_path).read_text())
     assert "Partial report: the comparison was interrupted" in page.text
     assert "FleetGym: comparison (partial)" in page.text
+
+
+def test_findings_of_the_judge_are_shown(tmp_path: Path) -> None:
+    page = Outline(write_page(full_content() | {"findings": ["total is not bill plus penalty"]}, tmp_path).read_text())
+    assert "Findings: something in this report contradicts itself. total is not bill plus penalty" in page.text
+    assert "found anything" in Outline(write_page(full_content(), tmp_path).read_text()).text
+
+
+def test_without_a_learned_policy_there_is_no_empty_column(tmp_path: Path) -> None:
+    content = {key: value for key, value in full_content().items() if "gap" not in key and "bill_at" not in key}
+    content["learned"] = None
+    content["per_trace"] = {
+        trace: {**row, "learned": None, "gap_closed": None} for trace, row in content["per_trace"].items()
+    }
+    table = trace_table(content)
+    assert list(table.head) == [
+        "trace",
+        "kind",
+        "best rule",
+        "AWS's cheapest",
+        "clairvoyant bound",
+        "infeasible minutes",
+    ]
+    assert {len(row) for row in table.rows} == {6}
+    assert [card["title"] for card in headline_cards(content)] == ["Best rule", "Clairvoyant bound"]
+    assert Outline(write_page(content, tmp_path).read_text()).open == []
 
 
 def test_a_policy_played_on_some_traces_only_is_no_error(tmp_path: Path) -> None:
