@@ -140,6 +140,9 @@ def search(
 ) -> list[Tried]:
     """Play at most ``trials`` settings of a rule, the given one first; return all that were played.
 
+    The given setting with half and all of the fleet on spot comes next, so that the search begins in each of the three
+    regions that a rule's other parameters have to suit.
+
     Args:
         rule: The setting to start from.
         ground: What it is played on.
@@ -158,7 +161,10 @@ def search(
     for _ in tried:
         on_trial()
     if not tried and not random:
-        study.enqueue_trial(parameters_of(rule))
+        point = parameters_of(rule)
+        starts = [{**point, **spot} for spot in ({}, {"spot_percent": 50}, {"spot_percent": 100}) if space or not spot]
+        for start in starts:
+            study.enqueue_trial(start, skip_if_exists=True)
     budget = trials if space else 1
     weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
     while len(tried) < budget:

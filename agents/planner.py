@@ -97,7 +97,12 @@ class Planner:
             catalogue, world, menu, futures=self._settings.futures, minutes=self._settings.horizon_minutes, **common
         )
         self._choice_trial = Trial(
-            catalogue, world, menu, futures=self._settings.choice_futures, minutes=self._settings.choice_minutes, **common
+            catalogue,
+            world,
+            menu,
+            futures=self._settings.choice_futures,
+            minutes=self._settings.choice_minutes,
+            **common,
         )
         self._decision = 0
 
@@ -184,7 +189,11 @@ class Planner:
         self._tail[rows] = self._tail_cost[rows].argmin(axis=1)
         sizes = self._candidates(readings[rows], wants[np.arange(count), self._tail[rows]])
         cost = self._costs(
-            readings, rows, np.repeat(self._tail[rows, None], sizes.shape[1], axis=1), sizes, np.arange(settings.futures)
+            readings,
+            rows,
+            np.repeat(self._tail[rows, None], sizes.shape[1], axis=1),
+            sizes,
+            np.arange(settings.futures),
         )
         chosen = sizes[np.arange(count), cost.argmin(axis=1)]
         for fleet, size in zip(rows, chosen, strict=True):

@@ -45,9 +45,10 @@ def check_calibrated_on(
     for pattern in source.get("patterns") or ():
         if pattern not in splits.patterns.of("train"):
             findings.append(f"calibrated_on.source.patterns holds {pattern!r}, which is held out of training")
-    for item in source.get("traces") or ():
-        if PurePath(item).stem in splits.whole_test_traces:
-            findings.append(f"calibrated_on.source.traces holds {PurePath(item).stem!r}, a test trace")
+    for key in ("models", "futures", "traces"):
+        names = [PurePath(item).stem for item in source.get(key) or ()]
+        kept = [name for name in names if name in splits.whole_test_traces]
+        findings += [f"calibrated_on.source.{key} holds {name!r}, a test trace" for name in kept]
     return [*findings, *_seeds(origin.get("market_seeds", ()), splits)]
 
 

@@ -1,4 +1,4 @@
-"""From worlds and policies to a folder with report and plots."""
+"""From worlds and policies to a folder with report, pictures and page."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +8,10 @@ from typing import Final
 from agents.bundle import POLICY_FILE, Bundle, LearnedPolicy
 from agents.evaluation.cadence import cadence_and_adherence
 from agents.evaluation.contest import Contest, Progress, compare
+from agents.evaluation.day import Days, record_day
+from agents.evaluation.folder import write_pictures_and_page
 from agents.evaluation.planner_study import planner_table
 from agents.evaluation.playing import Desk
-from agents.evaluation.plots import plot_day, plot_front, record_day
 from agents.evaluation.report import write_report
 from agents.evaluation.shift import shift_table
 from agents.evaluation.store import Store
@@ -112,8 +113,7 @@ def score(
         except KeyboardInterrupt:
             contest.partial = True
     content = write_report(contest, lineup.book, out, seeds=lineup.seeds, studies=found)
-    if not contest.partial:
-        _draw(contest, lineup, out)
+    write_pictures_and_page(content, {} if contest.partial else _days(contest, lineup), lineup.task, out)
     return content
 
 
@@ -146,15 +146,16 @@ def _studies(
         yield {"planner": planner_table(contest, players, make, effort.model_dump_json(), desk)}
 
 
-def _draw(contest: Contest, lineup: Lineup, out: Path) -> None:
-    """Draw cost against bad minutes, and the first scored day of each scenario."""
-    plot_front(contest, out / "cost_against_bad_minutes.png")
+def _days(contest: Contest, lineup: Lineup) -> dict[str, Days]:
+    """Play the first scored day of each scenario under the learned policies, the best rule and AWS's best."""
     test, task = contest.worlds, lineup.task
     shown: dict[str, Policy] = dict(lineup.learned)
     for name in (contest.best_rule, *contest.names("aws")[:1]):
         shown[name] = lineup.book.policy(name, task)
-    for index, scenario in enumerate(test.scenarios):
-        world = index * len(test.seeds)
-        days = {name: record_day(policy, test.bank, task, world, scenario.first_tick) for name, policy in shown.items()}
-        path = out / f"day_{scenario.name.replace('#', '_').replace(':', '_')}.png"
-        plot_day(days, f"{scenario.name}: first scored day", task.decision_minutes, path)
+    return {
+        scenario.name: {
+            name: record_day(policy, test.bank, task, index * len(test.seeds), scenario.first_tick)
+            for name, policy in shown.items()
+        }
+        for index, scenario in enumerate(test.scenarios)
+    }

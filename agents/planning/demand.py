@@ -209,5 +209,3 @@ def forecast_rows(
         z = keep * known + np.sqrt(np.maximum(1.0 - keep**2, 0.0)) * _LEVELS_Z
         result[:, :, row] = quantile_at(quantiles[:, None, target, None, :], z)
     return result
-
-

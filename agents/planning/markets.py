@@ -66,9 +66,7 @@ def draw_library(catalogue: Catalogue) -> HotLibrary:
     settings = MarketSettings()
     hot = settings.model_copy(update={"hot_share_by_band": (1.0,) * len(settings.hot_share_by_band)})
     seeds = load_splits().seed_range("train")
-    tapes = [
-        draw_market(catalogue, days=_DAYS, seed=seeds[_FIRST_SEED + tape], settings=hot) for tape in range(_TAPES)
-    ]
+    tapes = [draw_market(catalogue, days=_DAYS, seed=seeds[_FIRST_SEED + tape], settings=hot) for tape in range(_TAPES)]
     kinds = len(catalogue.types)
 
     def by_zone(name: str) -> NDArray[np.uint8]:

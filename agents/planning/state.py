@@ -90,9 +90,7 @@ def _markets(reading: np.void, staying: int) -> NDArray[np.int64]:
     return markets
 
 
-def _write_clocks(
-    fleet: np.void, reading: np.void, physics: np.void, tick: int, staying: int, going: int
-) -> None:
+def _write_clocks(fleet: np.void, reading: np.void, physics: np.void, tick: int, staying: int, going: int) -> None:
     now_s = tick * TICK_S
     boot_s = float(physics["boot_median_s"])
     ready_s = boot_s + float(physics["app_median_s"]) + 0.5 * float(physics["register_s"])

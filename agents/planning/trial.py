@@ -89,9 +89,7 @@ class Trial:
     def _batch(self, size: int) -> FleetBatch:
         return FleetBatch(self.bank, self._menu, size)
 
-    def imagine(
-        self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, past: DemandPast
-    ) -> None:
+    def imagine(self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, past: DemandPast) -> None:
         """Write the futures of these fleets into the bank, and rebuild their present from what they read.
 
         Args:
@@ -150,7 +148,9 @@ class Trial:
             axis=2
         ) + EVENT_REBALANCE * self.bank.rebalance_lead[:count].any(axis=2)
 
-    def costs(self, plans: Plans, futures: IntArray, *, split_minutes: int, minutes: int) -> tuple[FloatArray, FloatArray]:
+    def costs(
+        self, plans: Plans, futures: IntArray, *, split_minutes: int, minutes: int
+    ) -> tuple[FloatArray, FloatArray]:
         """Play plans through futures.
 
         Args:

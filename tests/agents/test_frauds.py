@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from honest_report import honest_report
 
 from agents.evaluation import causality
 from agents.evaluation.audit import check_bills, check_report
@@ -32,7 +33,7 @@ from agents.evaluation.figures import figures
 from agents.evaluation.report import report_content
 from agents.evaluation.waterfall import waterfall_content
 from agents.evaluation.worlds import make_worlds, scored_scenario
-from agents.policies import ConstantPolicy, Policy
+from agents.policies import ConstantPolicy
 from agents.rollout import Played, Windows, cost_ratio, play, random_windows, whole_windows
 from agents.rules import RuleBook
 from envs.action import encode_action
@@ -139,8 +140,7 @@ def test_a_policy_that_peeks_is_caught(peek: type, bank: Bank, task: TaskSetting
 
 
 def test_honest_policies_do_not_peek(bank: Bank, book: RuleBook, task: TaskSettings, windows: Windows) -> None:
-    names = ("static", "target-tracking-cpu", "target-tracking-requests", "forecast")
-    honest: list[Policy] = [ByTelemetry(task), *(ConstantPolicy(book.action(name, task)) for name in names)]
+    honest = [ByTelemetry(task), *(book.policy(rule.name, task) for rule in book.rules)]
     for policy in honest:
         assert check_policy_causality(lambda _, item=policy: copy.deepcopy(item), bank, task, windows, TICK) == []
 
@@ -386,6 +386,7 @@ HONEST_ORIGIN = {
         ({"source": {"split": "test"}}, "source.split is 'test'"),
         ({"source": {"split": "train", "patterns": ["steady", "flash_crowd"]}}, "'flash_crowd', which is held out"),
         ({"source": {"traces": ["x/twitter_stream_2021_08_1min.parquet"]}}, "'twitter_stream_2021_08_1min', a test"),
+        ({"source": {"models": ["google_cluster_2011_job_cpu_5min"]}}, "source.models holds 'google_cluster"),
         ({"market_seeds": [3, 2_000_000]}, "market_seeds holds 2000000"),
         ({"split": None}, "split is None"),
     ],
@@ -422,6 +423,12 @@ def test_a_rule_that_claims_other_windows_than_it_was_tuned_on_is_caught(
     assert check_recorded_cost(name, "by hand", honest) == [f"calibration.{name} states no cost: 'by hand'"]
 
 
+def test_the_shipped_rules_were_not_tuned_on_test(book: RuleBook) -> None:
+    assert book.calibrated_on
+    assert check_calibrated_on(book.calibrated_on) == []
+    assert all(recorded_cost(book.calibration[rule.name]) for rule in book.rules if rule.name in book.calibration)
+
+
 # A learned policy that is a constant
 
 
@@ -434,18 +441,6 @@ def test_a_learned_policy_that_is_a_constant_is_caught(
     found = check_decides("ppo", fraud.actions)
     assert found == [f"ppo takes the action {book.action('forecast', task).tolist()} in 100.0 % of its decisions"]
     assert check_decides("ppo", honest.actions) == []
-
-
-def test_a_rule_reported_as_learned_is_caught_in_the_report() -> None:
-    fraud = honest_report()
-    fraud["policies"]["ppo"] = copy.deepcopy(fraud["policies"]["rule-b"])
-    repair(fraud)
-    assert check_report(fraud) == [
-        "policies.ppo: bill, penalty and launches of every trace are those of rule-b: it is that"
-    ]
-    mostly = honest_report() | {"one_action": {"ppo": {"action": "rule-a, 70 % spot", "share": 0.995}}}
-    assert check_report(mostly) == ["policies.ppo takes one action in 0.9950 of its decisions: it is rule-a, 70 % spot"]
-    assert check_report(honest_report() | {"one_action": {"ppo": {"action": "rule-a", "share": 0.6}}}) == []
 
 
 # A reward whose sign is swapped
@@ -469,133 +464,3 @@ def test_a_reward_that_forgets_the_penalty_is_caught_unless_it_is_meant_to(bank:
     assert len(found) == 1
     assert "minus its USD over reference" in found[0]
     assert check_reward(episodes(bank, task, half), decisions=100, exact=False) == []
-
-
-# An average of ratios, and other figures that do not follow from the rest
-
-
-def row(infra: float, penalty: float, refunds: float = 0.5, launches: float = 7.0) -> dict[str, float]:
-    return {
-        "total_usd": infra + penalty,
-        "infra_usd": infra,
-        "slo_penalty_usd": penalty,
-        "refunds_usd": refunds,
-        "bad_minutes_fraction": 0.004,
-        "longest_bad_run_minutes": 6.0,
-        "slo_attainment_requests": 0.998,
-        "p95_ms": 120.0,
-        "p99_ms": 210.0,
-        "mean_utilization": 0.55,
-        "interruptions": 3.0,
-        "launches_per_day": launches,
-        "type_changes_per_day": 0.5,
-    }
-
-
-def repair(content: dict) -> None:
-    """Make gap and waterfall follow from the figures, as an honest report would."""
-    traces, reference = list(content["reference"]), content["reference"]
-    ours, rule = content["policies"]["ppo"], content["policies"][content["best_rule"]]
-    saved = {trace: rule[trace]["total_usd"] - ours[trace]["total_usd"] for trace in traces}
-    possible = {trace: rule[trace]["total_usd"] - content["bound"][trace] for trace in traces}
-    over = {
-        name: sum(item[trace] / reference[trace] for trace in traces) for name, item in (("s", saved), ("p", possible))
-    }
-    value = over["s"] / over["p"]
-    content["gap_closed"] = {
-        "vs": content["best_rule"],
-        "value": round(value, 6),
-        "ci95": [value - 0.1, value + 0.1],
-        "wins": sum(item > 0 for item in saved.values()),
-        "of": len(traces),
-    }
-
-    def steps(total: float) -> dict[str, float]:
-        return {"spot": total - 1.0, "type": 0.25, "size": 0.25, "timing": 0.25, "other": 0.25, "total": total}
-
-    content["waterfall"] = {
-        "of": "ppo",
-        "vs": content["best_rule"],
-        "usd": {trace: steps(saved[trace]) for trace in traces},
-        "over_reference": steps(over["s"] / len(traces)),
-    }
-
-
-def honest_report() -> dict:
-    """Two traces of very different size: on the small one the learned policy closes most of a tiny gap."""
-    content = {
-        "learned": "ppo",
-        "best_rule": "rule-a",
-        "validation_total_over_reference": {"rule-a": 0.3, "rule-b": 0.4},
-        "reference": {"shop": 100.0, "radio": 1000.0},
-        "bound": {"shop": 12.0, "radio": 240.0},
-        "policies": {
-            "rule-a": {"shop": row(30.0, 5.0), "radio": row(245.0, 5.0)},
-            "rule-b": {"shop": row(33.0, 6.0, launches=9.0), "radio": row(270.0, 5.0, launches=9.0)},
-            "ppo": {"shop": row(28.0, 4.0), "radio": row(240.0, 2.0)},
-        },
-        "kind": {"rule-a": "rule", "rule-b": "aws", "ppo": "rl"},
-    }
-    repair(content)
-    return json.loads(json.dumps(content))
-
-
-def test_an_honest_report_passes() -> None:
-    assert check_report(honest_report()) == []
-
-
-def test_an_average_of_ratios_is_caught_and_named() -> None:
-    fraud = honest_report()
-    fraud["gap_closed"]["value"] = round((3.0 / 23.0 + 8.0 / 10.0) / 2, 6)
-    fraud["gap_closed"]["ci95"] = [0.1, 0.9]
-    (found,) = check_report(fraud)
-    assert found.startswith("gap_closed.value is 0.465217; expected 0.158")
-    assert found.endswith("(it is the average of ratios)")
-
-
-def test_traces_reported_apart_do_not_count() -> None:
-    content = honest_report() | {"apart": {"radio": "counting noise"}}
-    assert len(check_report(content)) == 2
-    content["gap_closed"] |= {"value": round(3.0 / 23.0, 6), "wins": 1, "of": 1}
-    assert check_report(content) == []
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("best_rule", "rule-b", "'rule-a' costs less on validation"),
-        ("best_rule", "ppo", "expected a pooled rule"),
-        ("learned", "rule-b", "expected a policy of kind 'rl'"),
-        ("kind.rule-b", "magic", "expected one of rl"),
-        ("kind.ghost", "rule", "stands under only one"),
-        ("gap_closed.vs", "rule-b", "expected the best rule"),
-        ("gap_closed.wins", 1, "expected 2 of 2"),
-        ("gap_closed.ci95", [0.5, 0.6], "outside its interval"),
-        ("policies.ppo.shop.total_usd", 28.0, "(it is the bill alone)"),
-        ("policies.ppo.shop.p99_ms", float("nan"), "p99_ms is nan"),
-        ("policies.ppo.shop.bad_minutes_fraction", 1.5, "expected a number from 0 to 1"),
-        ("policies.ppo.shop.infra_usd", -1.0, "infra_usd is -1.0"),
-        ("bound.radio", 243.0, "below the bound of 243"),
-        ("reference.radio", 0.0, "expected USD above 0"),
-        ("waterfall.usd.shop.size", 0.5, "waterfall.usd.shop.total is 3"),
-        ("waterfall.over_reference.total", 0.9, "waterfall.over_reference.total is 0.9"),
-    ],
-)
-def test_what_does_not_follow_from_the_rest_is_found(path: str, value: object, words: str) -> None:
-    fraud = honest_report()
-    *keys, last = path.split(".")
-    part = fraud
-    for key in keys:
-        part = part[key]
-    part[last] = value
-    if path == "reference.radio":
-        del fraud["gap_closed"]
-    assert any(words in line for line in check_report(fraud))
-
-
-def test_a_missing_trace_is_found() -> None:
-    fraud = honest_report()
-    del fraud["policies"]["rule-b"]["radio"]
-    assert check_report(fraud) == ["policies.rule-b: radio is missing"]
-    fraud["policies"]["rule-b"]["other"] = row(1.0, 1.0)
-    assert any("other: no such trace" in line for line in check_report(fraud))
