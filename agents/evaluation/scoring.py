@@ -9,7 +9,7 @@ from agents.evaluation.day import record_day
 from agents.evaluation.folder import write_pictures_and_page
 from agents.evaluation.report import headline, write_report
 from agents.evaluation.worlds import Worlds
-from agents.policies import ConstantPolicy, Policy
+from agents.policies import Policy
 
 
 def score(
@@ -38,7 +38,7 @@ def score(
     tracking = contest.names("aws")[0]
     shown: dict[str, Policy] = {name: learned[name] for name in learned}
     for name in dict.fromkeys((contest.best_rule, tracking)):
-        shown[name] = ConstantPolicy(bundle.rules.action(name, bundle.task))
+        shown[name] = bundle.rules.policy(name, bundle.task)
     days = {
         scenario.name: {
             name: record_day(policy, test.bank, bundle.task, index * len(test.seeds), scenario.first_tick)
