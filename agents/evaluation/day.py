@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ DAYS_FILE: Final = "days.json"
 DAY_GIF: Final = "day.gif"
 _WHOLE: Final = (*LIFE_CYCLE, "desired", "capacity_rps", "bad_minutes", "interruptions", "spec", "policy")
 _DAY_MINUTES: Final = 1440
+GIF_BYTES: Final = 2_000_000
+_REST_MS: Final = 3000
 _SHADES: Final = 8
 _WHITISH: Final = 236
 _COLUMN_INCHES: Final = 3.3
@@ -115,7 +117,7 @@ def _palette() -> Image.Image:
 
 
 def day_gif(days: Days, path: Path, *, title: str, minutes: int, every_minutes: int = 15, frame_ms: int = 100) -> None:
-    """Write the day as a GIF that plays once per loop and rests on its last frame.
+    """Write the day as a GIF that rests on its last frame; frames are left out where it would exceed GIF_BYTES.
 
     Args:
         days: History of each policy, in the same world.
@@ -130,10 +132,28 @@ def day_gif(days: Days, path: Path, *, title: str, minutes: int, every_minutes: 
     stops = [*range(1, last, max(1, every_minutes // minutes)), last]
     palette = _palette()
     frames = [Image.fromarray(picture.draw(stop)).quantize(palette=palette, dither=Image.Dither.NONE) for stop in stops]
+    content = _gif(frames, frame_ms)
+    while len(content) > GIF_BYTES and len(frames) > 2:
+        frames, frame_ms = [*frames[:-1:2], frames[-1]], 2 * frame_ms
+        content = _gif(frames, frame_ms)
+    write_bytes(path, content)
+
+
+def _gif(frames: Sequence[Image.Image], frame_ms: int) -> bytes:
     content = io.BytesIO()
-    durations = [frame_ms] * (len(frames) - 1) + [30 * frame_ms]
+    durations = [frame_ms] * (len(frames) - 1) + [_REST_MS]
     frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
-    write_bytes(path, content.getvalue())
+    return content.getvalue()
+
+
+def liveliest(days: Mapping[str, Days]) -> str:
+    """Return the trace on whose day demand varies most about its mean."""
+
+    def variation(trace: str) -> float:
+        demand = next(iter(days[trace].values()))["demand_rps"]
+        return float(demand.std() / max(float(demand.mean()), 1e-9))
+
+    return max(days, key=variation)
 
 
 def day_content(days: Days) -> dict[str, Any]:

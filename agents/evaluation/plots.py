@@ -172,7 +172,7 @@ def _pareto_axes(axes: Any, named: dict[str, Point], *, whole: bool) -> None:
     _plain(axes)
     if whole:
         _name_at_the_side(axes, named)
-        axes.legend(fontsize=8, loc="upper left", ncols=2, framealpha=0.9, edgecolor="none")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(-0.05, -0.11), ncols=4, frameon=False)
 
 
 def _name_at_the_side(axes: Any, points: dict[str, Point]) -> None:
@@ -236,31 +236,29 @@ def plot_gap_by_trace(content: Json, path: Path) -> None:
     )
     roles = [role for role in every if any(row.get(role[0]) is not None for row in table.values())]
     for place, row in enumerate(reversed(table.values())):
-        found = [row[role] for role in ("bound", "aws", "best_rule", "learned") if row.get(role) is not None]
-        axes.plot([min(found), max(found)], [place, place], color=LIGHT, linewidth=3, zorder=1)
-        if row.get("bound") is not None:
-            axes.plot(row["bound"], place, marker="|", markersize=14, markeredgewidth=2.4, color=GREEN, zorder=2)
-        for role, _, colour, marker in roles:
-            if row.get(role) is not None:
-                axes.plot(
-                    row[role], place, marker=marker, color=colour, markersize=13 if marker == "*" else 7, zorder=3
-                )
-        gap = row.get("gap_closed")
-        if gap and gap["value"] is not None:
-            axes.text(
-                1.01,
-                place,
-                f"{100 * gap['value']:+.0f} %",
-                transform=axes.get_yaxis_transform(),
-                va="center",
-                fontsize=8.5,
-            )
+        _gap_row(axes, place, row, roles)
     axes.set_yticks(range(len(table)), list(reversed(table)), fontsize=8.5)
+    axes.set_ylim(-0.5, len(table) - 0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("total over reference cost (right: gap closed from the best rule to the bound)", fontsize=9)
     _key(axes, [("clairvoyant bound", GREEN, "|"), *((label, colour, marker) for _, label, colour, marker in roles)])
     _plain(axes)
     _save(figure, path)
+
+
+def _gap_row(axes: Any, place: int, row: Json, roles: Sequence[tuple[str, str, str, str]]) -> None:
+    found = [row[role] for role in ("bound", *(role for role, *_ in roles)) if row.get(role) is not None]
+    axes.plot([min(found), max(found)], [place, place], color=LIGHT, linewidth=3, zorder=1)
+    if row.get("bound") is not None:
+        axes.plot(row["bound"], place, marker="|", markersize=14, markeredgewidth=2.4, color=GREEN, zorder=2)
+    for role, _, colour, marker in roles:
+        if row.get(role) is not None:
+            size = 13 if marker == "*" else 7
+            axes.plot(row[role], place, marker=marker, color=colour, markersize=size, zorder=3)
+    gap = row.get("gap_closed")
+    if gap and gap["value"] is not None:
+        label = f"{100 * gap['value']:+.0f} %"
+        axes.text(1.01, place, label, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
 
 
 def plot_shift(content: Json, path: Path) -> None:

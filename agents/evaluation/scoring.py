@@ -18,6 +18,7 @@ from agents.evaluation.store import Store
 from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import Json
 from agents.evaluation.worlds import Worlds
+<<<<<<< HEAD
 from agents.planner import Planner, PlannerSettings
 from agents.policies import Policy
 from agents.rules import RuleBook
@@ -61,6 +62,9 @@ def bundle_lineup(bundle: Bundle) -> Lineup:
         {SHIPPED: str(bundle.manifest["files"][POLICY_FILE])},
         bundle.manifest["seeds"],
     )
+=======
+from agents.policies import Policy
+>>>>>>> wt-page
 
 
 def score(
@@ -92,6 +96,7 @@ def score(
     Raises:
         KeyboardInterrupt: Interrupted before there was anything to report.
     """
+<<<<<<< HEAD
     desk = Desk(Store(out / PLAYED_FOLDER))
     contest = compare(
         lineup.book,
@@ -153,6 +158,15 @@ def _days(contest: Contest, lineup: Lineup) -> dict[str, Days]:
     for name in (contest.best_rule, *contest.names("aws")[:1]):
         shown[name] = lineup.book.policy(name, task)
     return {
+=======
+    contest = compare(bundle.rules, bundle.task, test, validation, learned=learned, shipped=shipped, say=say)
+    content = write_report(contest, bundle.rules, out, seeds=bundle.manifest["seeds"])
+    tracking = contest.names("aws")[0]
+    shown: dict[str, Policy] = {name: learned[name] for name in learned}
+    for name in dict.fromkeys((contest.best_rule, tracking)):
+        shown[name] = bundle.rules.policy(name, bundle.task)
+    days = {
+>>>>>>> wt-page
         scenario.name: {
             name: record_day(policy, test.bank, task, index * len(test.seeds), scenario.first_tick)
             for name, policy in shown.items()

@@ -8,9 +8,18 @@ import pytest
 from PIL import Image
 from report_example import contract_content, example_day, example_days, history_of
 
-from agents.evaluation.day import DAY_GIF, DAYS_FILE, DayPicture, day_content, day_gif, plot_day, record_day, write_days
+from agents.evaluation.day import (
+    DAY_GIF,
+    DAYS_FILE,
+    DayPicture,
+    day_content,
+    day_gif,
+    liveliest,
+    plot_day,
+    record_day,
+    write_days,
+)
 from agents.evaluation.folder import write_pictures_and_page
-from agents.policies import ConstantPolicy
 from agents.rollout import Windows, play
 from agents.rules import RuleBook
 from envs.history import COLUMNS
@@ -21,8 +30,8 @@ from simulators.fleets import infra_usd
 
 
 def test_a_recorded_day_adds_up_to_what_was_played(bank: Bank, task: TaskSettings, book: RuleBook) -> None:
-    rule = book.rules[-1].name
-    policy = ConstantPolicy(book.action(rule, task))
+    rule = "forecast-lean"
+    policy = book.policy(rule, task)
     start = int(bank.tapes["first_tick"][bank.worlds["tape"][1]])
     day = record_day(policy, bank, task, 1, start)
     windows = Windows(np.array([1]), np.array([start]), np.array([start + 1440]), np.array([1], np.uint64))
@@ -70,6 +79,25 @@ def test_a_full_day_every_quarter_of_an_hour_stays_small(tmp_path: Path) -> None
     with Image.open(tmp_path / "day.gif") as gif:
         assert gif.n_frames == 97
     assert (tmp_path / "day.gif").stat().st_size < 2_000_000
+
+
+def test_a_gif_that_would_be_too_large_leaves_frames_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = {"policy": example_day(3)}
+    for limit, frames in ((2_000_000, 13), (60_000, 7)):
+        monkeypatch.setattr("agents.evaluation.day.GIF_BYTES", limit)
+        day_gif(days, tmp_path / "day.gif", title="a day", minutes=5, every_minutes=120)
+        assert (tmp_path / "day.gif").stat().st_size <= limit
+        with Image.open(tmp_path / "day.gif") as gif:
+            assert gif.n_frames == frames
+            gif.seek(gif.n_frames - 1)
+            last = np.array(gif.convert("RGB")).astype(int)
+        assert np.abs(last - DayPicture(days, "a day", 5).draw(288)).mean() < 3
+
+
+def test_the_liveliest_day_is_shown() -> None:
+    calm, wild = history_of(demand_rps=[100.0, 110.0]), history_of(demand_rps=[1.0, 9.0])
+    assert liveliest({"calm": {"a": calm}, "wild": {"a": wild}}) == "wild"
+    assert liveliest({"wild": {"a": wild}, "none": {"a": history_of(demand_rps=[0.0, 0.0])}}) == "wild"
 
 
 def test_penalty_and_bad_minutes_keep_their_colour_in_the_gif(tmp_path: Path) -> None:
