@@ -1,8 +1,9 @@
 """Calibrate rules: the same Optuna budget for each, one setting per rule for everything it is calibrated on.
 
 A rule's study plays its settings through fixed windows of training worlds and minimises bill plus weighted penalty over
-reference. The best few are then played through further windows of the same worlds, and the best there is taken, so
-that what was lucky in the first does not win. Studies can be kept in a file and go on where they stopped.
+reference; half of the settings are Optuna's, half neighbours of the best so far. The best few are then played through
+further windows of the same worlds, and the best there is taken, so that what was lucky in the first does not win.
+Studies can be kept in a file and go on where they stopped.
 """
 
 import csv
@@ -23,7 +24,7 @@ from agents.ground import Ground
 from agents.policies import SideBySide
 from agents.rollout import Windows, play
 from agents.rules import Rule, RuleBook
-from agents.search_space import Parameters, parameters_of, search_space, starting_points, with_parameters
+from agents.search_space import Parameters, neighbour, parameters_of, search_space, starting_points, with_parameters
 from envs.settings import TaskSettings
 from simulators.bank import Bank
 from simulators.fleets import infra_usd
@@ -35,7 +36,7 @@ PENALTY_WEIGHTS: Final = {"forecast-lean": 0.3, "forecast-cautious": 3.0}
 FINALISTS: Final = 10
 FRONT_SIZE: Final = 12
 SIDE_BY_SIDE: Final = 6
-_STARTUP_TRIALS: Final = 40
+_STARTUP_TRIALS: Final = 30
 _IDENTITY: Final = "identity"
 
 
@@ -163,6 +164,11 @@ def search(
     budget = trials if space else 1
     weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
     while len(tried) < budget:
+        if not random and len(tried) >= _STARTUP_TRIALS:
+            best = parameters_of(min(tried, key=lambda item: item.cost(weight)).rule)
+            rng = np.random.default_rng([seed, len(tried)])
+            for _ in range(SIDE_BY_SIDE // 2):
+                study.enqueue_trial(neighbour(best, space, rng))
         asked = [study.ask(space) for _ in range(min(SIDE_BY_SIDE, budget - len(tried)))]
         played = try_rules(
             [with_parameters(rule, trial.params) for trial in asked], ground.bank, ground.task, ground.search

@@ -3,8 +3,10 @@
 Parameters are what an operator could set. Where two settings only act through their ratio, one is kept.
 """
 
+import math
 from typing import Final
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from agents.rule_policies import Hedge
@@ -22,6 +24,9 @@ _DAY_MINUTES: Final = 1440
 _WEEKEND: Final = (5, 6)
 _STEEPER_FROM: Final = 0.15
 """A step policy's second step begins this far above its high threshold, utilisation."""
+
+_MOVED: Final = 0.5
+_STEP: Final = 0.1
 
 _UTILIZATION: Final = FloatDistribution(0.3, 0.95)
 _RATIO: Final = FloatDistribution(0.3, 10.0, log=True)
@@ -138,6 +143,29 @@ def starting_points(rule: Rule) -> list[Parameters]:
     if rule.policy.kind == "scheduled":
         points.append({**points[-1], "other_ratio": point["ratio"], "weekend_factor": 1.0})
     return points
+
+
+def neighbour(point: Parameters, space: Space, rng: np.random.Generator) -> Parameters:
+    """Return a point near another: about half of its parameters move, by a tenth of their range or so."""
+    moved = dict(point)
+    for name in space:
+        if rng.random() < _MOVED:
+            moved[name] = _near(point[name], space[name], rng)
+    return moved
+
+
+def _near(value: Value, distribution: BaseDistribution, rng: np.random.Generator) -> Value:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[rng.integers(len(distribution.choices))]  # type: ignore[return-value]
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise TypeError(f"no neighbours in a {type(distribution).__name__}")
+    ends = distribution.low, distribution.high, float(value)
+    low, high, at = (math.log(end) for end in ends) if distribution.log else ends
+    at = float(np.clip(at + _STEP * (high - low) * rng.standard_normal(), low, high))
+    if isinstance(distribution, FloatDistribution):
+        return float(np.clip(math.exp(at), distribution.low, distribution.high)) if distribution.log else at
+    step = distribution.step
+    return distribution.low + step * round((at - distribution.low) / step)
 
 
 def _policy_with(policy: ScalingPolicy, parameters: Parameters) -> ScalingPolicy:

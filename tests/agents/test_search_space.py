@@ -3,7 +3,7 @@ import optuna
 import pytest
 
 from agents.rules import CONFIGS, Rule, RuleBook, load_rules
-from agents.search_space import Parameters, parameters_of, search_space, with_parameters
+from agents.search_space import Parameters, neighbour, parameters_of, search_space, with_parameters
 from envs.settings import DEFAULT_MENU, TaskSettings
 from simulators.menu import ScalingPolicy
 
@@ -42,6 +42,20 @@ def test_every_point_is_a_valid_rule_of_the_same_kind(rule: Rule) -> None:
         book.policy(made.name, book.task(TASK))
         if point and made.policy.kind != "scheduled":
             assert_same(parameters_of(made), point)
+
+
+@pytest.mark.parametrize("rule", UNTUNED.rules, ids=lambda rule: rule.name)
+def test_neighbours_are_near_and_inside(rule: Rule) -> None:
+    space, point, rng = search_space(rule, TASK), parameters_of(rule), np.random.default_rng(0)
+    moved = dict.fromkeys(space, 0)
+    for _ in range(200):
+        near = neighbour(point, space, rng)
+        for name, distribution in space.items():
+            assert distribution._contains(distribution.to_internal_repr(near[name])), name
+            moved[name] += near[name] != point[name]
+            if name == "target_utilization":
+                assert abs(float(near[name]) - float(point[name])) < 0.5 * (0.95 - 0.3)
+    assert all(20 < count < 140 for count in moved.values())
 
 
 def test_a_timetable_that_wraps_midnight_is_the_same_read_either_way() -> None:
