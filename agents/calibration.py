@@ -15,13 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from agents.ground import Ground
-from agents.policies import Policy
+from agents.policies import SideBySide
 from agents.rollout import Windows, play
 from agents.rules import Rule, RuleBook
 from agents.search_space import Parameters, parameters_of, search_space, with_parameters
@@ -76,18 +75,6 @@ class Calibrated:
                 best.append(item)
         chosen = np.unique(np.linspace(0, len(best) - 1, min(FRONT_SIZE, len(best))).round().astype(int))
         return tuple(best[index].rule for index in chosen)
-
-
-class SideBySide:
-    """Several policies in one batch, each in charge of an equal share of the fleets, one after the other."""
-
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = policies
-
-    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the action of every fleet by the policy in charge of it."""
-        shares = np.split(readings, len(self._policies))
-        return np.concatenate([policy.act(share) for policy, share in zip(self._policies, shares, strict=True)])
 
 
 def try_rules(rules: Sequence[Rule], bank: Bank, task: TaskSettings, windows: Windows) -> list[Tried]:
@@ -153,6 +140,9 @@ def search(
 ) -> list[Tried]:
     """Play at most ``trials`` settings of a rule, the given one first; return all that were played.
 
+    The given setting with half and all of the fleet on spot comes next, so that the search begins in each of the three
+    regions that a rule's other parameters have to suit.
+
     Args:
         rule: The setting to start from.
         ground: What it is played on.
@@ -171,7 +161,10 @@ def search(
     for _ in tried:
         on_trial()
     if not tried and not random:
-        study.enqueue_trial(parameters_of(rule))
+        point = parameters_of(rule)
+        starts = [{**point, **spot} for spot in ({}, {"spot_percent": 50}, {"spot_percent": 100}) if space or not spot]
+        for start in starts:
+            study.enqueue_trial(start, skip_if_exists=True)
     budget = trials if space else 1
     weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
     while len(tried) < budget:

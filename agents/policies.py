@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -43,6 +43,18 @@ class ConstantPolicy:
     def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
         """Return the action for every fleet."""
         return np.broadcast_to(self._action, (len(readings), 4))
+
+
+class SideBySide:
+    """Several policies in one batch, each in charge of an equal share of the fleets, one after the other."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = policies
+
+    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
+        """Return the action of every fleet by the policy in charge of it."""
+        shares = np.split(readings, len(self._policies))
+        return np.concatenate([policy.act(share) for policy, share in zip(self._policies, shares, strict=True)])
 
 
 class CheckedPolicy:

@@ -16,6 +16,7 @@ class Hedge(BaseModel):
         fallback_percent: Spot share meanwhile.
         avoid_minutes: After trouble, a candidate is avoided for so long.
         avoid_share: An avoided candidate counts as this share dearer.
+        diversified_share: A candidate of several types counts as this share cheaper.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +25,7 @@ class Hedge(BaseModel):
     fallback_percent: int = Field(0, ge=0, le=100)
     avoid_minutes: int = Field(60, ge=0, le=1440)
     avoid_share: float = Field(0.3, ge=0, le=10)
+    diversified_share: float = Field(0.0, ge=0, lt=1)
 
 
 class FixedSpecification:
@@ -61,7 +63,7 @@ class SpotHedge:
     After SkyServe's SpotHedge (Mao et al., EuroSys 2025, arXiv 2411.01438): provide more spot instances than needed
     (the scaling policy's ``spot_margin``), launch where no instance was taken back lately, and replace what is missing
     on demand until the trouble is over. A change of the spot share touches new launches only, so the fallback lasts
-    until the group scales in.
+    until the group scales in. Of the candidates, diversified ones are worth more than their price says.
 
     Args:
         hedge: What it does in trouble.
@@ -79,6 +81,8 @@ class SpotHedge:
         self._task = task
         self._hedge = hedge
         self._spot = spot_percent
+        diversified = np.array([len(candidate.types) > 1 for candidate in task.candidates])
+        self._weight = np.where(diversified, 1.0 - hedge.diversified_share, 1.0)
         self._position = position
 
     def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
@@ -93,7 +97,7 @@ class SpotHedge:
         share = spot[:, None] / 100.0
         price = share * readings["candidate_spot_usd_per_hour"][:, :count]
         price += (1.0 - share) * readings["candidate_on_demand_usd_per_hour"][:, :count]
-        price /= readings["candidate_capacity_rps"][:, :count]
+        price *= self._weight / readings["candidate_capacity_rps"][:, :count]
         price[rows, current] *= 1.0 - self._task.rank_hysteresis
         price[quiet_minutes < hedge.avoid_minutes] *= 1.0 + hedge.avoid_share
         return _actions(price.argmin(axis=1), spot, self._position, readings, self._task)

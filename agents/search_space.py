@@ -65,6 +65,7 @@ _HEDGE: Final[Space] = {
     "fallback_minutes": IntDistribution(0, 240),
     "avoid_minutes": IntDistribution(0, 480),
     "avoid_share": FloatDistribution(0.0, 1.0),
+    "diversified_share": FloatDistribution(0.0, 0.6),
 }
 
 
@@ -90,7 +91,7 @@ def search_space(rule: Rule, task: TaskSettings) -> Space:
         sets = tuple(item.name for item in task.candidates if len(item.types) > 1)
         space["specification"] = CategoricalDistribution(sets or tuple(item.name for item in task.candidates))
     else:
-        space["candidate"] = IntDistribution(0, min(_DEAREST_RANK, len(task.candidates)))
+        space["candidate"] = CategoricalDistribution(range(min(_DEAREST_RANK, len(task.candidates)) + 1))
     return space
 
 

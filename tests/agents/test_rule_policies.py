@@ -84,6 +84,16 @@ def test_pools_in_trouble_are_passed_over_unless_the_rest_is_much_dearer() -> No
     assert decided(SpotHedge(hedge, 100, 0, TASK), readings)["spec"].tolist() == [COUNT - 1, COUNT - 2, COUNT - 1]
 
 
+def test_diversified_candidates_are_preferred_by_their_share() -> None:
+    """Candidates 6 and 7 are sets of types; 5 is the cheapest single one here."""
+    readings = readings_of(2)
+    readings["candidate_spot_usd_per_hour"][:, :COUNT] = 1.0
+    readings["candidate_spot_usd_per_hour"][:, 5] = 0.5
+    readings["candidate_spot_usd_per_hour"][:, 6] = [0.62, 0.63]
+    assert decided(SpotHedge(Hedge(diversified_share=0.2), 100, 0, TASK), readings)["spec"].tolist() == [6, 5]
+    assert decided(SpotHedge(Hedge(), 100, 0, TASK), readings)["spec"].tolist() == [5, 5]
+
+
 def test_the_current_candidate_counts_cheaper() -> None:
     readings = readings_of(2, current=COUNT - 2)
     readings["candidate_spot_usd_per_hour"][:, COUNT - 2 : COUNT] = [[0.21, 0.20], [0.23, 0.20]]
