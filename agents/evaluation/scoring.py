@@ -85,7 +85,8 @@ def score(
         validation: Worlds that name the best rule.
         out: Folder of the report.
         perfect: Makes the test scenarios with perfect forecasts, for a study.
-        studies: Also compare with perfect forecasts, in other worlds, at other cadences and with half of the advice ignored.
+        studies: Also compare with perfect forecasts, in other worlds, at other cadences, and with half of
+            the advice ignored.
         planner: Also play the planner, on a part of the test worlds.
         say: Told what is being played.
 

@@ -21,13 +21,15 @@ from agents.evaluation.shift import AS_TESTED, VARIANTS, Variant, shift_table
 from agents.evaluation.store import Store
 from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import groups
-from agents.evaluation.trace_rules import PER_TRACE
+from agents.evaluation.trace_rules import PER_TRACE, trace_books
 from agents.evaluation.worlds import Worlds, load_scenarios, make_worlds, market_seed
+from agents.ground import GroundSettings
 from agents.policies import ConstantPolicy, SideBySide
 from agents.rollout import Played, Windows, cost_ratio, play
-from agents.rules import RuleBook
+from agents.rules import RuleBook, save_books
 from envs.action import KEEP, MAX_SCALE, encode_action
 from envs.settings import TaskSettings
+from simulators.fleets import infra_usd
 from simulators.market import MarketSettings, draw_market
 from simulators.physics import reference_rps_per_instance
 from simulators.records import AMPLE, TELEMETRY
@@ -44,9 +46,13 @@ def scenario_of(task: TaskSettings, name: str, forecasts: str = "quantiles") -> 
 
 @pytest.fixture(scope="module")
 def small(book: RuleBook) -> RuleBook:
-    """Three rules, so that everything constant is quickly played."""
+    """Three rules, one with a front, so that everything constant is quickly played."""
     keep = {"static", "target-tracking-cpu", "forecast"}
-    return book.model_copy(update={"rules": tuple(rule for rule in book.rules if rule.name in keep)})
+    rules = tuple(rule for rule in book.rules if rule.name in keep)
+    forecast = rules[2]
+    lean = forecast.policy.model_copy(update={"target_utilization": 0.9})
+    front = (forecast.model_copy(update={"policy": lean}), forecast)
+    return book.model_copy(update={"rules": rules, "fronts": {"forecast": front}})
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +205,7 @@ def test_other_worlds_have_another_identity(own: TaskSettings, worlds: Worlds) -
 # Interruption.
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_reports_what_there_is_and_goes_on(
     small: RuleBook, own: TaskSettings, worlds: Worlds, validation: Worlds, tmp_path: Path
 ) -> None:
@@ -266,20 +273,29 @@ def test_actions_count_until_the_window_ends(own: TaskSettings) -> None:
     assert habit("guest", counted.counts, {}, own).name == "what guest does most"
 
 
-def test_a_learned_constant_is_called_one_in_the_first_line(
-    small: RuleBook, own: TaskSettings, worlds: Worlds, validation: Worlds
+@pytest.mark.parametrize("which", ["best constant", "best rule", "unlisted"])
+def test_a_constant_passed_as_learned_is_no_win(
+    contest: Contest, small: RuleBook, own: TaskSettings, worlds: Worlds, validation: Worlds, which: str
 ) -> None:
+    """The planted fraud: hindsight's best constant, the named rule, or another constant, sold as a learned policy."""
+    best = contest.names("constant", "rule", "aws")[0]
+    listed = {rule.name: small.action(rule.name, own) for rule in small.rules} | constant_actions(small, own)
     unlisted = encode_action(own, scale=3, candidate=2, spot_percent=50, policy=2)
-    listed = small.action("forecast", own)
-    for action in (unlisted, listed):
-        fraud = compare(small, own, worlds, validation, learned={"ppo": ConstantPolicy(action)}, shipped="ppo")
-        line = headline(fraud)
-        known = next((name for name, other in constant_actions(small, own).items() if (other == action).all()), None)
-        name = known or "what ppo does most"
-        assert line.endswith(f"It is one constant action: {name}, 100.0 % of its decisions.")
-        np.testing.assert_array_equal(fraud.played[name].daily_usd, fraud.played["ppo"].daily_usd)
-        assert fraud.kinds[name] == "constant"
-        assert not line.startswith("The learned policy costs")
+    action = {"best constant": listed[best], "best rule": listed[contest.best_rule], "unlisted": unlisted}[which]
+    fraud = compare(small, own, worlds, validation, learned={"ppo": ConstantPolicy(action)}, shipped="ppo")
+    line = headline(fraud)
+    assert line.startswith(("The learned policy equals rule", "The learned policy loses to"))
+    known = next((name for name, other in constant_actions(small, own).items() if (other == action).all()), None)
+    name = known or "what ppo does most"
+    assert line.endswith(f"It is one constant action: {name}, 100.0 % of its decisions.")
+    assert fraud.kinds[name] == "constant"
+    np.testing.assert_array_equal(fraud.played[name].daily_usd, fraud.played["ppo"].daily_usd)
+    if which == "best constant":
+        assert line.startswith("The learned policy equals rule")
+        assert "+0.0000" in line
+    if which == "best rule":
+        gap = report_content(fraud, small, seeds=[])["gap_closed"]
+        assert (gap["value"], gap["ci95"], gap["wins"]) == (0.0, [0.0, 0.0], 0)
 
 
 def test_a_policy_that_moves_is_not_called_constant(contest: Contest) -> None:
@@ -287,7 +303,19 @@ def test_a_policy_that_moves_is_not_called_constant(contest: Contest) -> None:
     assert "one constant action" not in headline(contest)
 
 
-# Groups, traces apart, rules per trace.
+# Fronts, groups, traces apart, rules per trace.
+
+
+def test_a_front_is_played_in_its_order(contest: Contest) -> None:
+    assert {name: len(front) for name, front in contest.fronts.items()} == {
+        "static": 1,
+        "target-tracking-cpu": 1,
+        "forecast": 2,
+    }
+    lean, itself = contest.fronts["forecast"]
+    np.testing.assert_array_equal(itself.daily_usd, contest.played["forecast"].daily_usd)
+    assert infra_usd(lean.totals).sum() < infra_usd(itself.totals).sum()
+    assert contest.front == contest.fronts[contest.best_rule]
 
 
 def test_patterns_stand_apart_from_traces(contest: Contest) -> None:
@@ -314,6 +342,33 @@ def test_a_trace_of_few_requests_is_named(own: TaskSettings, tmp_path: Path) -> 
     load_scenarios(files, own, on_broken=pytest.fail, say=told.append, apart=apart)
     assert apart == {"quiet": pytest.approx(30.0)}
     assert told == [f"{files[0]}: 30.0 requests a step, below 50: reported apart"]
+
+
+def test_a_trace_has_committed_rules_or_gets_its_own(small: RuleBook, own: TaskSettings, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    stamps = np.datetime64("2026-01-05T00:00:00") + np.arange(5 * 288) * np.timedelta64(300, "s")
+    files = [tmp_path / f"{name}.csv" for name in ("known", "new", "short")]
+    for path, days in zip(files, (5, 5, 2), strict=True):
+        rates = 20 * rng.lognormal(0, 0.3, days * 288)
+        lines = [f"{stamp}Z,{rate:.3f}" for stamp, rate in zip(stamps, rates, strict=False)]
+        path.write_text("timestamp,requests_per_second\n" + "\n".join(lines) + "\n")
+    committed, told = tmp_path / "books.yaml", list[str]()
+    save_books({"known": small, "elsewhere": small}, committed)
+    settings = GroundSettings(task=own, trace_windows=2, trace_markets=1)
+
+    def books(trials: int) -> dict[str, RuleBook]:
+        storage = tmp_path / "played" / "studies.journal"
+        return trace_books(files, small, settings, trials=trials, storage=storage, committed=committed, say=told.append)
+
+    assert set(books(0)) == {"known"}
+    assert told == []
+    found = books(2)
+    assert set(found) == {"known", "new"}
+    assert found["known"].rules == small.rules
+    assert found["new"].calibrated_on["trace"] == "new"
+    assert told[1].startswith("calibrating the rules on the history of short")
+    assert told[2].startswith("short keeps the pooled rules: ")
+    assert books(2)["new"] == found["new"]
 
 
 def test_rules_of_a_trace_are_played_on_it_alone(
@@ -354,6 +409,7 @@ def test_variants_change_what_they_say(own: TaskSettings) -> None:
     assert (hot != AMPLE).mean() > 2 * (calm != AMPLE).mean()
 
 
+@pytest.mark.slow
 def test_the_shift_table_bounds_every_policy(contest: Contest, small: RuleBook, own: TaskSettings) -> None:
     table = shift_table(contest, Players(small, own, Restless(own)), Desk(), lambda _: None)
     assert list(table) == [AS_TESTED, *VARIANTS, "pattern bursty", "pattern on_off"]
