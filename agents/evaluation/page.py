@@ -80,6 +80,7 @@ def _context(content: Json) -> Json:
         return content.get(key) or None
 
     shift, cadence, adherence, planner = given("shift"), given("cadence"), given("adherence"), given("planner")
+    kinds = given("by_kind") if len(content.get("by_kind") or ()) > 1 else None
     bad_share = "total over reference (bad minutes)"
     return {
         "content": content,
@@ -89,7 +90,7 @@ def _context(content: Json) -> Json:
         "policies": tables.policy_table(content),
         "constants": tables.constant_table(content),
         "traces": tables.trace_table(content),
-        "kinds": given("by_kind") and tables.summaries_table(f"By kind of demand: {bad_share}.", content["by_kind"]),
+        "kinds": kinds and tables.summaries_table(f"By kind of demand: {bad_share}.", kinds),
         "details": tables.detail_tables(content),
         "waterfall": given("waterfall") and tables.waterfall_table(content),
         "shift": shift and tables.summaries_table(f"In other worlds: {bad_share}.", shift),

@@ -41,9 +41,10 @@ _COLOURS: Final = {
     "planner": PURPLE,
     "constant": "#C4C4C4",
 }
+_UNNAMED: Final = ("constant", "rule_per_trace")
 _SIZES: Final = {"rl": 190.0, "constant": 26.0}
 _DEAREST_SHOWN: Final = 1.5
-_DEAREST_OF_MEDIAN: Final = 2.5
+_HEAPED: Final = 2.5
 _NARROWEST_AXIS_PERCENT: Final = 1.0
 _LINEAR_BELOW_PERCENT: Final = 0.1
 _LINE_OF_TEXT: Final = 0.04
@@ -140,7 +141,7 @@ def _pareto_panel(axes: Any, content: Json, traces: Sequence[str], *, whole: boo
         bound = bound_over_reference(content, traces, key)
         if bound is not None:
             axes.axhline(bound, color=GREEN, linestyle=dashes, linewidth=1.3, label=label)
-    named = {name: item for name, item in shown.items() if content["kind"][name] != "constant"}
+    named = {name: item for name, item in shown.items() if content["kind"][name] not in _UNNAMED}
     _pareto_axes(axes, named, whole=whole)
 
 
@@ -178,10 +179,7 @@ def _pareto_axes(axes: Any, named: dict[str, Point], *, whole: bool) -> None:
 def _name_at_the_side(axes: Any, points: dict[str, Point]) -> None:
     """Write the names right of the axes, by height, with lines to their points."""
     ordered = sorted(points.items(), key=lambda item: item[1][1])
-    top = axes.get_ylim()[1]
-    heights: list[float] = []
-    for _, (_, bill) in ordered:
-        heights.append(max(bill / top, heights[-1] + _LINE_OF_TEXT if heights else 0.0))
+    heights = spread([bill / axes.get_ylim()[1] for _, (_, bill) in ordered], _LINE_OF_TEXT)
     for (name, item), height in zip(ordered, heights, strict=True):
         axes.annotate(
             name,
@@ -193,6 +191,15 @@ def _name_at_the_side(axes: Any, points: dict[str, Point]) -> None:
             arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.6},
             parse_math=False,
         )
+
+
+def spread(heights: Sequence[float], apart: float) -> list[float]:
+    """Return rising heights moved as little as needed to be ``apart`` and, where there is room, between 0 and 1."""
+    lifted: list[float] = []
+    for height in heights:
+        lifted.append(max(height, lifted[-1] + apart if lifted else 0.0))
+    last = len(lifted) - 1
+    return [min(height, max(1.0, last * apart) - (last - place) * apart) for place, height in enumerate(lifted)]
 
 
 def plot_waterfall(content: Json, path: Path) -> None:
@@ -285,14 +292,26 @@ def plot_shift(content: Json, path: Path) -> None:
     axes.set_yticks(range(len(table)), list(table), fontsize=8.5)
     axes.invert_yaxis()
     totals = [cell["total"] for item in table.values() for cell in item["policies"].values()]
-    right = min(1.08 * max(totals), _DEAREST_OF_MEDIAN * float(np.median(totals)))
-    axes.set_xlim(0, right)
-    axes.set_xlabel(
-        "total over reference cost" + (" (dearer ones are off the axis)" * (max(totals) > right)), fontsize=9
-    )
+    _cost_axis(axes, totals + [item["bound"] for item in table.values() if item.get("bound") is not None])
     _key(axes, key)
     _plain(axes)
     _save(figure, path)
+
+
+def _cost_axis(axes: Any, totals: Sequence[float]) -> None:
+    """Scale the axis of totals; by logarithms where a few are so dear that the others would be one heap."""
+    label = "total over reference cost"
+    if max(totals) > _HEAPED * float(np.median(totals)):
+        low, high = 0.9 * min(totals), 1.15 * max(totals)
+        axes.set_xscale("log")
+        ticks = [value for value in (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 50) if low <= value <= high]
+        axes.set_xlim(low, high)
+        axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+        axes.set_xticks([], minor=True)
+        label += ", logarithmic"
+    else:
+        axes.set_xlim(left=0)
+    axes.set_xlabel(label, fontsize=9)
 
 
 def plot_cadence(content: Json, path: Path) -> None:

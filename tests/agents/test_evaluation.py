@@ -1,5 +1,6 @@
 """The comparison and its report: what it says, and what it must not say."""
 
+import html
 import json
 import math
 import subprocess
@@ -17,6 +18,7 @@ from agents.evaluation.contest import BOUND, Contest, compare
 from agents.evaluation.figures import figures
 from agents.evaluation.headline import headline
 from agents.evaluation.markdown import markdown
+from agents.evaluation.plots import PLOTS
 from agents.evaluation.report import report_content, write_report
 from agents.evaluation.worlds import Worlds, make_worlds
 from agents.policies import ConstantPolicy
@@ -374,8 +376,11 @@ def test_the_command_scores_a_folder_and_names_what_is_broken(bundle_folder: Pat
     assert {len(seeds) for seeds in content["market_seeds"].values()} == {2}
     assert done.stdout.startswith("The learned policy")
     assert done.stdout.splitlines()[0] in (out / "report.md").read_text()
-    written = {path.name for path in out.iterdir()}
-    assert written >= {"cost_against_bad_minutes.png", "day_shop.png", "day_radio.png", "report.html", "record.json"}
+    pictures = {path.name for path in out.glob("*.png")}
+    assert pictures == {*PLOTS, "day_shop.png", "day_radio.png"}
+    assert done.stdout.splitlines()[0] in html.unescape((out / "report.html").read_text())
+    assert (out / "day.gif").stat().st_size < 2_000_000
+    assert (out / "record.json").exists()
 
 
 def test_the_command_refuses_what_it_cannot_use(bundle_folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from agents.evaluation.plots import (
     draw_plots,
     pareto_front,
     point,
+    spread,
     trace_groups,
 )
 
@@ -39,6 +40,18 @@ def test_the_front_is_what_nothing_dominates() -> None:
         assert set(front) == by_hand
         assert len(front) == len(by_hand)
         assert front == sorted(front)
+
+
+def test_names_are_spread_in_order_and_stay_inside() -> None:
+    assert spread([0.1, 0.5], 0.1) == [0.1, 0.5]
+    assert spread([], 0.1) == []
+    rng = np.random.default_rng(8)
+    for count in (1, 4, 10, 25):
+        heights = spread(sorted(rng.uniform(0, 1.2, count)), 0.04)
+        assert (np.diff(heights) >= 0.04 - 1e-12).all()
+        assert heights[0] >= -1e-12
+        assert heights[-1] <= 1 + 1e-12
+    assert spread([0.5] * 3, 0.6) == pytest.approx([0.0, 0.6, 1.2])
 
 
 def test_points_are_means_over_traces() -> None:
@@ -102,6 +115,20 @@ def test_another_figure_gives_another_picture(folder: Path, tmp_path: Path, name
     content["shift"]["as tested"]["policies"][BEST]["total"] *= 1.1
     PLOTS[name][1](content, tmp_path / name)
     assert (folder / name).read_bytes() != (tmp_path / name).read_bytes()
+
+
+def test_worlds_with_one_dear_policy_are_still_told_apart(tmp_path: Path) -> None:
+    """The dear policy must neither vanish nor press the others into a heap: both change the picture."""
+    pictures = []
+    for dear, cheap in ((8.0, 0.2), (8.6, 0.2), (8.0, 0.22)):
+        content = copy.deepcopy(full_content())
+        content["shift"]["as tested"]["policies"][BEST]["total"] = dear
+        content["shift"]["as tested"]["policies"][LEARNED]["total"] = cheap
+        PLOTS["shift.png"][1](content, tmp_path / "shift.png")
+        with Image.open(tmp_path / "shift.png") as picture:
+            pictures.append(np.array(picture.convert("L")).astype(int))
+    for other in pictures[1:]:
+        assert (np.abs(other - pictures[0]) > 60).sum() > 20
 
 
 def test_missing_roles_and_bounds_are_left_out(tmp_path: Path) -> None:
