@@ -104,6 +104,3 @@ def write_report(contest: Contest, book: RuleBook, out: Path, *, seeds: list[int
     write_json(out / "report.json", content)
     write_text(out / "report.md", markdown(content))
     return content
-
-
-__all__ = ["headline", "markdown", "report_content", "write_report"]
