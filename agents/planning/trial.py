@@ -103,7 +103,7 @@ class Trial:
         self.states = np.concatenate([reconstruct(reading, self.physics, PAST_TICKS) for reading in readings])
         quantiles = step_quantiles(readings, self.steps)
         correlations = step_correlations(quantiles)
-        scores = score_paths(correlations, like_the_past(draws, past.scores))
+        scores = score_paths(correlations, past.start, like_the_past(draws, past))
         demand = minute_demand(quantiles, scores, draws.noise, past.roughness)
         rows = self.minutes // TICKS_PER_ROW
         forecasts = forecast_rows(quantiles, correlations, scores, rows, PLANNED_LEADS)
