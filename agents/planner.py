@@ -10,7 +10,7 @@ sizes around the one that the best tail wants are tried on all. *What*, every ha
 refusal: launch specification and spot share, on longer futures; the present choice stays unless another has been
 cheaper by a margin.
 
-The effort is a number of simulated minutes, never a reading of the clock, so a result depends on readings and seed only.
+The effort is a number of simulated minutes, never a reading of the clock: a result depends on readings and seed only.
 """
 
 from typing import Final
@@ -25,7 +25,6 @@ from agents.planning.memory import Memory
 from agents.planning.sizes import Sizes
 from agents.planning.trial import Plans, Trial
 from agents.rules import RuleBook
-from envs.action import MAX_SCALE
 from envs.settings import TaskSettings
 from simulators.records import DECISION
 
@@ -97,7 +96,12 @@ class Planner:
             catalogue, world, menu, futures=self._settings.futures, minutes=self._settings.horizon_minutes, **common
         )
         self._choice_trial = Trial(
-            catalogue, world, menu, futures=self._settings.choice_futures, minutes=self._settings.choice_minutes, **common
+            catalogue,
+            world,
+            menu,
+            futures=self._settings.choice_futures,
+            minutes=self._settings.choice_minutes,
+            **common,
         )
         self._decision = 0
 
@@ -184,7 +188,11 @@ class Planner:
         self._tail[rows] = self._tail_cost[rows].argmin(axis=1)
         sizes = self._candidates(readings[rows], wants[np.arange(count), self._tail[rows]])
         cost = self._costs(
-            readings, rows, np.repeat(self._tail[rows, None], sizes.shape[1], axis=1), sizes, np.arange(settings.futures)
+            readings,
+            rows,
+            np.repeat(self._tail[rows, None], sizes.shape[1], axis=1),
+            sizes,
+            np.arange(settings.futures),
         )
         chosen = sizes[np.arange(count), cost.argmin(axis=1)]
         for fleet, size in zip(rows, chosen, strict=True):

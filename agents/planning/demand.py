@@ -81,8 +81,8 @@ def step_quantiles(readings: NDArray[np.void], steps: int) -> FloatArray:
     """Return [B, J, Q] the forecast of each five-minute step, between leads by linear interpolation, not crossing.
 
     Step j is the mean of the ticks ``5 (j - 1)`` to ``5 j`` after the last visible one, as a forecast's lead is. A
-    spread below 1 % of the median at the first step counts as 1 %; where no forecast is available the last value spreads
-    by 10 % at the first step and with the root of time (assumptions, so that no future is taken for certain).
+    spread below 1 % of the median at the first step counts as 1 %; where no forecast is available the last value
+    spreads by 10 % at the first step and with the root of time (assumptions: no future is taken for certain).
     """
     minutes = TICKS_PER_ROW * np.arange(1, steps + 1)
     leads = np.array(LEAD_MINUTES)
@@ -138,7 +138,7 @@ def like_the_past(draws: Draws, past: DemandPast) -> FloatArray:
         past: Scores so far; a stretch begins with what the last visible minute did not tell.
     """
     scores = past.scores
-    futures, steps = draws.shocks.shape
+    steps = draws.shocks.shape[1]
     usual = _USUAL_SCALE * stdtrit(_USUAL_FREEDOM, ndtr(draws.shocks))
     shocks = np.repeat(usual[None], len(scores), axis=0)
     stretches = scores.shape[1] - steps + 1
@@ -163,7 +163,7 @@ def step_correlations(quantiles: FloatArray) -> FloatArray:
 
 
 def score_paths(correlations: FloatArray, start: FloatArray, shocks: FloatArray) -> FloatArray:
-    """Return [B, F, J] scores: a Markov chain with [B, J - 1] correlations, begun at [B], driven by [B, F, J] shocks."""
+    """Return [B, F, J] scores: a Markov chain with [B, J - 1] correlations from [B] on, driven by [B, F, J] shocks."""
     steps = shocks.shape[2]
     scores = np.empty(shocks.shape)
     scores[:, :, 0] = start[:, None] + shocks[:, :, 0]
@@ -215,5 +215,3 @@ def forecast_rows(
         z = keep * known + np.sqrt(np.maximum(1.0 - keep**2, 0.0)) * _LEVELS_Z
         result[:, :, row] = quantile_at(quantiles[:, None, target, None, :], z)
     return result
-
-

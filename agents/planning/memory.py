@@ -69,7 +69,7 @@ class Memory:
             setattr(self, name, minutes)
         recent = np.minimum(self._reclaim, self._refusal) <= self._step
         self._events += recent
-        self.fresh = recent.any(axis=1)
+        self.fresh = np.asarray(recent.any(axis=1))
         self._observe_minutes(readings)
         self._observe_forecasts(readings)
 
@@ -109,8 +109,8 @@ class Memory:
         """Return what some fleets' past says about their demand.
 
         Scores are those of the last week at most, and none where decisions are not five minutes apart. Roughness comes
-        from the last minutes seen against their five-minute means; the reference from the known mean, counted as a day's
-        worth, and all demand seen.
+        from the last minutes seen against their five-minute means; the reference from the known mean, counted as a
+        day's worth, and all demand seen.
         """
         none = np.zeros((len(rows), 0))
         square = (self._squares[rows] + _PRIOR_WEIGHT * self._usual) / (self._weight[rows] + _PRIOR_WEIGHT)

@@ -90,9 +90,7 @@ def _markets(reading: np.void, staying: int) -> NDArray[np.int64]:
     return markets
 
 
-def _write_clocks(
-    fleet: np.void, reading: np.void, physics: np.void, tick: int, staying: int, going: int
-) -> None:
+def _write_clocks(fleet: np.void, reading: np.void, physics: np.void, tick: int, staying: int, going: int) -> None:
     now_s = tick * TICK_S
     boot_s = float(physics["boot_median_s"])
     ready_s = boot_s + float(physics["app_median_s"]) + 0.5 * float(physics["register_s"])
@@ -129,8 +127,8 @@ def _write_history(fleet: np.void, reading: np.void, physics: np.void, tick: int
 def _write_queues(fleet: np.void, reading: np.void, physics: np.void, serving: int) -> None:
     """Fill the queues of a saturated fleet, and the stream of second attempts.
 
-    A request fails when both its attempts do, so about the root of the failed share goes unanswered and comes back. That
-    share tells how much of the upper half of the queue is full, where a wait is longer than the time-out; where none
+    A request fails when both its attempts do, so about the root of the failed share goes unanswered and comes back.
+    That share tells how much of the upper half of the queue is full, where a wait is longer than the time-out; where none
     fails, late requests tell of the lower half. Where demand and second attempts exceed what serves, the minutes since
     the metric have filled the queue.
     """

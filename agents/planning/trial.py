@@ -22,15 +22,15 @@ from agents.planning.demand import (
 )
 from agents.planning.markets import SpotWindows
 from agents.planning.state import reconstruct
+from forecasting.annotate import Annotation
 from simulators.bank import Bank
 from simulators.catalogue import Catalogue
 from simulators.fleets import FleetBatch, infra_usd
 from simulators.market import MarketTape
-from simulators.physics import WorldSettings, physics_record
+from simulators.physics import WorldSettings
 from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, FLEET, LEAD_MINUTES, TICKS_PER_ROW, ZONES
 from simulators.scenario import Scenario
 from simulators.worlds import WorldPlan, build_bank
-from forecasting.annotate import Annotation
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -89,9 +89,7 @@ class Trial:
     def _batch(self, size: int) -> FleetBatch:
         return FleetBatch(self.bank, self._menu, size)
 
-    def imagine(
-        self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, past: DemandPast
-    ) -> None:
+    def imagine(self, readings: NDArray[np.void], draws: Draws, spot: SpotWindows, past: DemandPast) -> None:
         """Write the futures of these fleets into the bank, and rebuild their present from what they read.
 
         Args:
@@ -150,7 +148,9 @@ class Trial:
             axis=2
         ) + EVENT_REBALANCE * self.bank.rebalance_lead[:count].any(axis=2)
 
-    def costs(self, plans: Plans, futures: IntArray, *, split_minutes: int, minutes: int) -> tuple[FloatArray, FloatArray]:
+    def costs(
+        self, plans: Plans, futures: IntArray, *, split_minutes: int, minutes: int
+    ) -> tuple[FloatArray, FloatArray]:
         """Play plans through futures.
 
         Args:
@@ -160,7 +160,7 @@ class Trial:
             minutes: Length, at most that of the trial.
 
         Returns:
-            [N, f] bill before refunds and penalty in USD of the whole rollout, and of what follows the first half of it.
+            [N, f] bill before refunds and penalty in USD of the whole rollout, and of its second half.
         """
         count = len(plans.fleet) * len(futures)
         batch = self._batch(count)
