@@ -3,8 +3,8 @@
 A type is either calm or hot for as long as it is looked at (``simulators.market_settings``). The chance that it is hot
 follows Bayes' rule from its Spot Advisor band, the time it was used, and how often it was interrupted or refused. Calm
 pools are taken to hold for the length of a plan (one is interrupted once in months). Hot ones play a window of a
-library of hot markets: one that follows an interruption or a refusal as recent as the last one seen, one that begins with room
-where the type is in use, any other where nothing is known. Types are drawn one by one, zones of a type together.
+library of hot markets: one that follows an interruption or a refusal as recent as the last one seen, one that begins
+with room where the type is in use, any other where nothing is known. Types are drawn one by one, zones together.
 """
 
 from dataclasses import dataclass

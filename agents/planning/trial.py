@@ -83,7 +83,7 @@ class Trial:
         self._delay = world.physics.metric_delay_ticks
         self.bank = _blank_bank(catalogue, world, fleets * futures, minutes)
         self.physics = self.bank.physics[0]
-        self.states = np.zeros(0, self._batch(1).state.dtype)
+        self.states = np.zeros(0, FLEET)
         self.steps = minutes // TICKS_PER_ROW + LEAD_MINUTES[PLANNED_LEADS - 1] // TICKS_PER_ROW + 1
 
     def _batch(self, size: int) -> FleetBatch:
@@ -175,7 +175,7 @@ class Trial:
         batch.step(split_minutes)
         total += infra_usd(batch.outcomes) + batch.outcomes["slo_penalty_usd"]
         batch.decisions[:] = np.repeat(plans.then, len(futures))
-        for part in (max(half - split_minutes, 0), minutes - max(half, split_minutes)):
+        for part in (max(half - split_minutes, 0), max(minutes - max(half, split_minutes), 0)):
             batch.step(part)
             late = infra_usd(batch.outcomes) + batch.outcomes["slo_penalty_usd"]
             total += late

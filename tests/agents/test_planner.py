@@ -84,6 +84,16 @@ def warm_readings(bank: Bank, task: TaskSettings) -> np.ndarray:
     return fleets.readings
 
 
+@pytest.mark.parametrize("changes", [{"decision_minutes": 60}, {"decision_minutes": 1440}, {"spot_step_percent": 100}])
+def test_other_cadences_and_coarse_spot_shares_can_be_played(
+    bank: Bank, task: TaskSettings, book: RuleBook, changes: dict[str, int]
+) -> None:
+    other = task.model_copy(update=changes)
+    windows = short_windows(bank, 2)
+    windows.ends[:] = windows.starts + 2 * min(other.decision_minutes, 60)
+    assert cost_ratio(play(Planner(other, book, SMALL), bank, other, windows)) < 1.5
+
+
 @pytest.fixture(scope="module")
 def asked(bank: Bank, task: TaskSettings, book: RuleBook) -> Callable[..., int]:
     """The size that a fresh planner asks for, given a forecast of the worst demand at each lead."""
