@@ -122,7 +122,8 @@ def wanted_capacity(
         need = instances_for(demand_rps, each_rps, entry, spot_fraction) + scale
         return Want(need, demand_rps, each_rps, need)
     if entry["kind"] == POLICY_SCHEDULED:
-        need = int(scheduled_size(entry, int(record["minute_of_week"]))) + scale
+        minute, mean_rps = int(record["minute_of_week"]), float(record["mean_demand_rps"])
+        need = int(scheduled_size(entry, minute, mean_rps, each_rps, spot_fraction)) + scale
         return Want(need, None, each_rps, need)
     if entry["kind"] != POLICY_FORECAST:
         return Want(desired + scale, None, each_rps, desired + scale)

@@ -1,145 +1,270 @@
-"""Calibrate rules on training worlds: the same Optuna budget for each, one setting for everything (pooled)."""
+"""Calibrate rules: the same Optuna budget for each, one setting per rule for everything it is calibrated on.
 
-from collections.abc import Callable
+A rule's study plays its settings through fixed windows of training worlds and minimises bill plus weighted penalty over
+reference. The best few are then played through further windows of the same worlds, and the best there is taken, so
+that what was lucky in the first does not win. Studies can be kept in a file and go on where they stopped.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
-from agents.policies import ConstantPolicy
-from agents.rollout import Windows, bad_fraction, over_reference, play
+from agents.ground import Ground
+from agents.policies import SideBySide
+from agents.rollout import Windows, play
 from agents.rules import Rule, RuleBook
-from envs.action import encode_action
+from agents.search_space import Parameters, parameters_of, search_space, with_parameters
 from envs.settings import TaskSettings
 from simulators.bank import Bank
 from simulators.fleets import infra_usd
-from simulators.records import LEAD_MINUTES
+from telemetry.provenance import write_text
 
-_MOST_EXPENSIVE_RANK: Final = 4
 PENALTY_WEIGHTS: Final = {"forecast-lean": 0.3, "forecast-cautious": 3.0}
-"""Entries calibrated for another price of a bad minute: neighbours of the forecast rule along its own front."""
+"""Rules calibrated for another price of a bad minute: neighbours of the forecast rule along its own front."""
 
-
-def suggest_rule(trial: optuna.Trial, rule: Rule, task: TaskSettings) -> Rule:
-    """Return a rule of the same kind with the trial's parameters."""
-    policy: dict[str, float | int] = {}
-    kind = rule.policy.kind
-    if kind == "manual":
-        return rule
-    policy["target_utilization"] = trial.suggest_float("target_utilization", 0.3, 0.95)
-    if kind == "static":
-        policy["mean_demand_ratio"] = trial.suggest_float("mean_demand_ratio", 0.5, 6.0, log=True)
-    if kind == "forecast":
-        policy["quantile"] = trial.suggest_float("quantile", 0.5, 3.0)
-        policy["lead"] = trial.suggest_int("lead", 0, len(LEAD_MINUTES) - 1)
-        policy["hold_minutes"] = trial.suggest_int("hold_minutes", 0, 60)
-    if kind in ("static", "forecast"):
-        policy["spot_margin"] = trial.suggest_float("spot_margin", 0.0, 0.8)
-    step = task.spot_step_percent
-    return rule.model_copy(
-        update={
-            "policy": rule.policy.model_copy(update=policy),
-            "candidate": trial.suggest_int("candidate", 0, min(_MOST_EXPENSIVE_RANK, len(task.candidates))),
-            "spot_percent": trial.suggest_int("spot_percent", 0, 100, step=step),
-        }
-    )
-
-
-def _parameters(rule: Rule) -> dict[str, float | int]:
-    """Return a rule as the parameters that ``suggest_rule`` would read."""
-    return {**rule.policy.model_dump(), "candidate": rule.candidate, "spot_percent": rule.spot_percent}
+FINALISTS: Final = 10
+FRONT_SIZE: Final = 12
+SIDE_BY_SIDE: Final = 6
+_STARTUP_TRIALS: Final = 40
+_IDENTITY: Final = "identity"
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A rule that was played, and what it cost over reference."""
+    """A rule that was played, and what it cost: means over windows of USD over reference USD, share of bad minutes."""
 
     rule: Rule
     bill: float
     penalty: float
     bad: float
 
-    def cost(self, penalty_weight: float) -> float:
+    def cost(self, penalty_weight: float = 1.0) -> float:
         """Return bill plus weighted penalty over reference."""
         return self.bill + penalty_weight * self.penalty
 
 
-def try_rule(rule: Rule, bank: Bank, task: TaskSettings, windows: Windows) -> Tried:
-    """Play a rule through windows."""
-    alone = task.model_copy(update={"menu": (rule.policy,)})
-    action = encode_action(alone, scale=0, candidate=rule.candidate, spot_percent=rule.spot_percent, policy=0)
-    played = play(ConstantPolicy(action), bank, alone, windows)
-    totals = played.totals
-    return Tried(
-        rule,
-        over_reference(played, infra_usd(totals)),
-        over_reference(played, totals["slo_penalty_usd"]),
-        bad_fraction(played),
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibrated rule.
+
+    Attributes:
+        rule: The setting taken.
+        tried: Every setting that the study played, in order.
+        final: The setting on the further windows.
+    """
+
+    rule: Rule
+    tried: list[Tried]
+    final: Tried
+
+    def front(self) -> tuple[Rule, ...]:
+        """Return at most FRONT_SIZE settings that no other beats in both bill and bad minutes, by rising bill."""
+        best: list[Tried] = []
+        for item in sorted(self.tried, key=lambda tried: (tried.bill, tried.bad)):
+            if not best or item.bad < best[-1].bad:
+                best.append(item)
+        chosen = np.unique(np.linspace(0, len(best) - 1, min(FRONT_SIZE, len(best))).round().astype(int))
+        return tuple(best[index].rule for index in chosen)
+
+
+def try_rules(rules: Sequence[Rule], bank: Bank, task: TaskSettings, windows: Windows) -> list[Tried]:
+    """Play rules side by side, each through every window; their names may repeat."""
+    menu = tuple(rule.policy.model_copy(update={"name": str(index)}) for index, rule in enumerate(rules))
+    own = task.model_copy(update={"menu": menu})
+    policy = SideBySide([rule.acting(index, own) for index, rule in enumerate(rules)])
+    totals = play(policy, bank, own, windows.repeat(len(rules))).totals
+    tried = []
+    for rule, part in zip(rules, np.split(totals, len(rules)), strict=True):
+        reference = part["reference_usd"]
+        bill, penalty = (infra_usd(part) / reference).mean(), (part["slo_penalty_usd"] / reference).mean()
+        tried.append(Tried(rule, float(bill), float(penalty), float(part["bad_minutes"].sum() / part["ticks"].sum())))
+    return tried
+
+
+def study_identity(rule: Rule, ground: Ground) -> dict[str, Any]:
+    """Return what must agree for two studies of a rule to be the same; JSON."""
+    space = {name: repr(item) for name, item in search_space(rule, ground.task).items()}
+    task = ground.task.model_dump(mode="json", exclude={"menu"})
+    content = {"rule": rule.name, "space": space, "scope": ground.scope, "task": task, "origin": ground.origin}
+    return dict(json.loads(json.dumps(content)))
+
+
+def open_study(rule: Rule, ground: Ground, name: str, storage: Path | None) -> optuna.Study:
+    """Return a rule's study, new or as a storage file holds it.
+
+    Raises:
+        ValueError: The stored study has another search space or other worlds; names file, study and key.
+    """
+    backend = None if storage is None else JournalStorage(JournalFileBackend(str(storage)))
+    study = optuna.create_study(study_name=name, storage=backend, load_if_exists=True)
+    identity, stored = study_identity(rule, ground), study.user_attrs.get(_IDENTITY)
+    if stored is None:
+        study.set_user_attr(_IDENTITY, identity)
+    elif stored != identity:
+        key, found, expected = _difference(stored, identity)
+        raise ValueError(
+            f"{storage}: study {name!r} has another {key}: {found}; expected {expected}; give another --storage"
+        )
+    return study
+
+
+def _difference(stored: dict[str, Any], expected: dict[str, Any]) -> tuple[str, Any, Any]:
+    """Return the path of the first key that differs, and both values."""
+    key = next(key for key in expected | stored if stored.get(key) != expected.get(key))
+    found, wanted = stored.get(key), expected.get(key)
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        inner, found, wanted = _difference(found, wanted)
+        key = f"{key}.{inner}"
+    return key, found, wanted
+
+
+def search(
+    rule: Rule,
+    ground: Ground,
+    *,
+    trials: int,
+    seed: int = 0,
+    random: bool = False,
+    storage: Path | None = None,
+    on_trial: Callable[[], None] = lambda: None,
+) -> list[Tried]:
+    """Play at most ``trials`` settings of a rule, the given one first; return all that were played.
+
+    The given setting with half and all of the fleet on spot comes next, so that the search begins in each of the three
+    regions that a rule's other parameters have to suit.
+
+    Args:
+        rule: The setting to start from.
+        ground: What it is played on.
+        trials: Budget; trials that the storage holds count.
+        seed: Of the sampler.
+        random: Draw settings at random instead (a yardstick for the search).
+        storage: Journal file of studies; in memory if None.
+        on_trial: Called after every trial, stored ones included.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = search_space(rule, ground.task)
+    name = f"{ground.scope}: {rule.name}{', at random' if random else ''}"
+    study = open_study(rule, ground, name, storage)
+    tried = [_stored(rule, trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+    study.sampler = _sampler(seed + len(tried), random)
+    for _ in tried:
+        on_trial()
+    if not tried and not random:
+        point = parameters_of(rule)
+        starts = [{**point, **spot} for spot in ({}, {"spot_percent": 50}, {"spot_percent": 100}) if space or not spot]
+        for start in starts:
+            study.enqueue_trial(start, skip_if_exists=True)
+    budget = trials if space else 1
+    weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
+    while len(tried) < budget:
+        asked = [study.ask(space) for _ in range(min(SIDE_BY_SIDE, budget - len(tried)))]
+        played = try_rules(
+            [with_parameters(rule, trial.params) for trial in asked], ground.bank, ground.task, ground.search
+        )
+        for trial, item in zip(asked, played, strict=True):
+            for key in ("bill", "penalty", "bad"):
+                trial.set_user_attr(key, getattr(item, key))
+            study.tell(trial, item.cost(weight))
+            on_trial()
+        tried += played
+    return tried
+
+
+def _sampler(seed: int, random: bool) -> optuna.samplers.BaseSampler:
+    if random:
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(
+        seed=seed,
+        n_startup_trials=_STARTUP_TRIALS,
+        multivariate=True,
+        constant_liar=True,
+    )
+
+
+def _stored(rule: Rule, trial: optuna.trial.FrozenTrial) -> Tried:
+    figures = trial.user_attrs
+    parameters: Parameters = trial.params
+    return Tried(with_parameters(rule, parameters), figures["bill"], figures["penalty"], figures["bad"])
+
+
+def take_best(name: str, tried: list[Tried], ground: Ground) -> Calibrated:
+    """Play the best few settings through the further windows and take the best there."""
+    weight = PENALTY_WEIGHTS.get(name, 1.0)
+    finalists = sorted(tried, key=lambda item: item.cost(weight))[:FINALISTS]
+    again = try_rules([item.rule for item in finalists], ground.bank, ground.task, ground.final)
+    final = min(again, key=lambda item: item.cost(weight))
+    return Calibrated(final.rule, tried, final)
+
+
+def calibrated_book(start: RuleBook, results: dict[str, Calibrated], ground: Ground) -> RuleBook:
+    """Return the book of calibrated rules, in the order of the one they started from."""
+    return RuleBook(
+        calibrated_on=ground.origin,
+        calibration={name: _sentence(name, results[name], ground) for name in results},
+        rules=tuple(results[rule.name].rule for rule in start.rules),
+        fronts={name: item.front() for name, item in results.items() if len(item.tried) > 1},
     )
 
 
 def calibrate(
-    book: RuleBook,
-    bank: Bank,
-    task: TaskSettings,
-    windows: Windows,
+    start: RuleBook,
+    ground: Ground,
     *,
     trials: int,
     seed: int = 0,
-    on_trial: Callable[[], None] | None = None,
+    storage: Path | None = None,
+    on_trial: Callable[[], None] = lambda: None,
 ) -> RuleBook:
-    """Calibrate every rule of a book with the same budget; the result has the same names in the same order.
-
-    Rules of one policy kind share what they tried: each takes the best of the pool at its own price of a bad minute.
-    The search starts from the rules as given, so none gets worse on these windows.
+    """Calibrate every rule of a book in turn, with the same budget.
 
     Args:
-        book: Rules to start from.
-        bank: Training worlds.
-        task: Settings of the action.
-        windows: What every trial plays.
-        trials: Optuna trials per rule.
-        seed: Of the search.
+        start: Rules to start from; the result has the same names in the same order.
+        ground: What they are calibrated on.
+        trials: Settings played per rule.
+        seed: Of the searches.
+        storage: Journal file of studies; in memory if None.
         on_trial: Called after every trial.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pools: dict[str, list[Tried]] = {}
-    for rule in book.rules:
-        pool = pools.setdefault(rule.policy.kind, [])
-        weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
-
-        def objective(
-            trial: optuna.Trial, rule: Rule = rule, pool: list[Tried] = pool, weight: float = weight
-        ) -> float:
-            tried = try_rule(suggest_rule(trial, rule, task), bank, task, windows)
-            pool.append(tried)
-            if on_trial is not None:
-                on_trial()
-            return tried.cost(weight)
-
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True))
-        for start in (rule, *(tried.rule for tried in _best_of(pool, weight))):
-            study.enqueue_trial(_parameters(start), skip_if_exists=True)
-        study.optimize(objective, n_trials=1 if rule.policy.kind == "manual" else trials)
-    rules, sentences = [], {}
-    for rule in book.rules:
-        best = _best_of(pools[rule.policy.kind], PENALTY_WEIGHTS.get(rule.name, 1.0))[0]
-        policy = best.rule.policy.model_copy(update={"name": rule.name})
-        rules.append(best.rule.model_copy(update={"policy": policy, "kind": rule.kind}))
-        sentences[rule.name] = _sentence(best, rule, windows, len(pools[rule.policy.kind]))
-    return RuleBook(rules=tuple(rules), calibration=sentences)
+    results = {}
+    for rule in start.rules:
+        tried = search(rule, ground, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
+        results[rule.name] = take_best(rule.name, tried, ground)
+    return calibrated_book(start, results, ground)
 
 
-def _best_of(pool: list[Tried], weight: float) -> list[Tried]:
-    return [min(pool, key=lambda tried: tried.cost(weight))] if pool else []
-
-
-def _sentence(best: Tried, rule: Rule, windows: Windows, tried: int) -> str:
-    weight = PENALTY_WEIGHTS.get(rule.name, 1.0)
-    days = int(np.sum(windows.ends - windows.starts) // 1440)
+def _sentence(name: str, result: Calibrated, ground: Ground) -> str:
+    weight = PENALTY_WEIGHTS.get(name, 1.0)
+    days = sum(int((windows.ends - windows.starts).sum()) for windows in (ground.search, ground.final)) / 1440
     weighted = "" if weight == 1.0 else f", chosen with the penalty weighted {weight:g}"
     return (
-        f"pooled, best of {tried} trials of its kind on {len(windows)} training windows ({days} days){weighted}: "
-        f"{best.cost(1.0):.4f} of reference, {100 * best.bad:.2f} % bad minutes"
+        f"{ground.scope}, best of {len(result.tried)} settings on {len(ground.search) + len(ground.final)} training "
+        f"windows ({days:.0f} days){weighted}: {result.final.cost():.4f} of reference, "
+        f"{100 * result.final.bad:.2f} % bad minutes"
     )
+
+
+def write_record(path: Path, results: Sequence[tuple[str, Calibrated]]) -> None:
+    """Write every trial of some studies as CSV: scope, rule, number, bill, penalty, bad minutes, parameters as JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("scope", "rule", "trial", "bill", "penalty", "bad_minutes_fraction", "parameters"))
+    for scope, result in results:
+        for number, item in enumerate(result.tried):
+            parameters = {
+                name: round(value, 6) if isinstance(value, float) else value
+                for name, value in parameters_of(item.rule).items()
+            }
+            figures = (f"{value:.6f}" for value in (item.bill, item.penalty, item.bad))
+            writer.writerow((scope, item.rule.name, number, *figures, json.dumps(parameters)))
+    write_text(path, text.getvalue())

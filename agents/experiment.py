@@ -15,7 +15,6 @@ from agents.card import model_card
 from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
-from agents.policies import ConstantPolicy
 from agents.ppo import PPOSettings, TrainingRun, save_model
 from agents.rollout import cost_ratio, over_reference, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
@@ -35,7 +34,7 @@ class TrainSettings(BaseModel):
         env: Task, training worlds and episode length; the task's menu is replaced by the rules'.
         ppo: Hyper-parameters.
         rules: Rule book; the shipped one if None.
-        start_from_rule: Start at the rule that is best on validation; else from stable-baselines3's default.
+        start_from_rule: Start at the constant rule that is best on validation; else from stable-baselines3's default.
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
         validate_every: Rollouts between two validations.
@@ -98,8 +97,9 @@ def run_training(
     validation_bank = make_bank(source, task)
     windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
     ratios = {
-        rule.name: play(ConstantPolicy(book.action(rule.name, task)), validation_bank, task, windows)
+        rule.name: play(book.policy(rule.name, task), validation_bank, task, windows)
         for rule in book.rules
+        if rule.is_constant
     }
     best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
 

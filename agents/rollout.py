@@ -55,12 +55,14 @@ class Played:
     Attributes:
         totals: [B] OUTCOME records summed over the window.
         daily_usd: [B, days] bill and penalty of each day of the window.
+        daily_infra_usd: [B, days] the bill of each day alone.
         daily_reference_usd: [B, days] reference cost of each day.
         longest_bad_run: [B] minutes.
     """
 
     totals: NDArray[np.void]
     daily_usd: NDArray[np.float64]
+    daily_infra_usd: NDArray[np.float64]
     daily_reference_usd: NDArray[np.float64]
     longest_bad_run: NDArray[np.int64]
 
@@ -124,7 +126,7 @@ def play(
     step = task.decision_minutes
     longest = int((windows.ends - windows.starts).max())
     decisions, days = -(-longest // step), -(-longest // 1440)
-    daily_usd, daily_reference = np.zeros((len(windows), days)), np.zeros((len(windows), days))
+    daily_usd, daily_infra, daily_reference = (np.zeros((len(windows), days)) for _ in range(3))
     for number in range(decisions):
         decode(policy.act(fleets.readings), fleets.readings, fleets.decisions, task)
         fleets.step(step, detail=detail)
@@ -134,14 +136,16 @@ def play(
         if detail:
             totals["slower_requests"] += outcomes["slower_requests"]
         day = number * step // 1440
-        daily_usd[:, day] += infra_usd(outcomes) + outcomes["slo_penalty_usd"]
+        infra = infra_usd(outcomes)
+        daily_infra[:, day] += infra
+        daily_usd[:, day] += infra + outcomes["slo_penalty_usd"]
         daily_reference[:, day] += outcomes["reference_usd"]
         if watch is not None:
             watch(fleets)
         if progress is not None:
             progress(number + 1, decisions)
     runs = fleets.state["longest_bad_run"].astype(np.int64)
-    return Played(totals, daily_usd, daily_reference, runs)
+    return Played(totals, daily_usd, daily_infra, daily_reference, runs)
 
 
 def over_reference(played: Played, usd: NDArray[np.float64]) -> float:

@@ -24,6 +24,7 @@ from telemetry.compiled import Record, compiled, compiled_in_place
 
 MAX_SCALE: Final = 19
 KEEP: Final = 0
+PARTS: Final = ("scale", "launch specification", "spot", "policy")
 
 
 def action_space(task: TaskSettings) -> MultiDiscrete:
@@ -135,8 +136,7 @@ def decode(
     outside = _first_outside(actions, sizes)
     if outside >= 0:
         index, part = divmod(outside, 4)
-        name = ("scale", "launch specification", "spot", "policy")[part]
-        raise ValueError(f"action {index}: {name} is {actions[index, part]}; expected 0 to {sizes[part] - 1}")
+        raise ValueError(f"action {index}: {PARTS[part]} is {actions[index, part]}; expected 0 to {sizes[part] - 1}")
     decode_batch(
         actions,
         readings,
@@ -166,3 +166,36 @@ def encode_action(
             f"no such action: scale {scale}, candidate {candidate}, spot {spot_percent} %, policy {policy}"
         )
     return action
+
+
+def choices_of(
+    specs: NDArray[np.int64], spot_fractions: NDArray[np.float64], readings: NDArray[np.void], task: TaskSettings
+) -> NDArray[np.int64]:
+    """Return the launch-specification part of the action that stands for given candidates, [B] in 1..K.
+
+    Args:
+        specs: [B] candidate indices.
+        spot_fractions: [B] spot share of the same action, 0..1; ranks depend on it.
+        readings: [B] TELEMETRY records the actions answer to.
+        task: Settings of the action.
+    """
+    if task.candidate_order == "fixed":
+        return specs + 1
+    choices = np.empty(len(readings), np.int64)
+    _ranks_of(specs, spot_fractions, readings, len(task.candidates), task.rank_hysteresis, choices)
+    return choices
+
+
+@compiled
+def _ranks_of(
+    specs: NDArray[np.int64],
+    spot_fractions: NDArray[np.float64],
+    readings: NDArray[np.void],
+    candidates: int,
+    hysteresis: float,
+    choices: NDArray[np.int64],
+) -> None:
+    prices, ranks = np.empty(candidates), np.empty(candidates, np.int64)
+    for index in range(len(readings)):
+        price_ranks(readings[index], spot_fractions[index], candidates, hysteresis, prices, ranks)
+        choices[index] = ranks[specs[index]] + 1

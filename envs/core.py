@@ -8,13 +8,18 @@ from numpy.typing import NDArray
 
 from envs.action import action_space, integers
 from envs.episodes import Episodes
+from envs.history import FleetHistory
+from envs.observation import ObservationEncoder
+from envs.picture import FleetPicture
 from envs.rendering import render_text
+from envs.reward import RewardFunction
 from envs.settings import EnvSettings
 from simulators.bank import Bank
 from simulators.records import OUTCOME
 
 Observation = NDArray[np.float32]
 Action = NDArray[np.int64]
+Frame = str | NDArray[np.uint8]
 
 _COUNTS = ("bad_minutes", "launches", "launch_failures", "interruptions", "type_changes", "clamps")
 
@@ -28,21 +33,33 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
     Args:
         settings: Task, worlds and episode length; defaults if None.
         bank: World bank to play in; drawn from the settings if None.
-        render_mode: ``ansi`` or None.
+        render_mode: ``ansi`` (text), ``rgb_array`` (a picture of the episode so far; needs matplotlib) or None.
+        codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
+        reward: Rewards decisions; the task's weighted terms if None.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (Gymnasium declares it so)
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 12}  # noqa: RUF012  (Gymnasium declares it so)
 
     def __init__(
-        self, settings: EnvSettings | None = None, *, bank: Bank | None = None, render_mode: str | None = None
+        self,
+        settings: EnvSettings | None = None,
+        *,
+        bank: Bank | None = None,
+        render_mode: str | None = None,
+        codec: ObservationEncoder | None = None,
+        reward: RewardFunction | None = None,
     ) -> None:
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode {render_mode!r} is not supported; expected 'ansi' or None")
+        if render_mode not in (None, "ansi", "rgb_array"):
+            raise ValueError(f"render_mode {render_mode!r} is not supported; expected 'ansi', 'rgb_array' or None")
         self.settings = settings or EnvSettings()
         self.render_mode = render_mode
-        self.episodes = Episodes(self.settings, 1, bank=bank)
+        self.episodes = Episodes(self.settings, 1, bank=bank, codec=codec, reward=reward)
         self.action_space = action_space(self.settings.task)
         self.observation_space = cast(gymnasium.Space[Observation], self.episodes.codec.space)
+        self._history = FleetHistory()
+        self._picture: FleetPicture | None = None
+        if render_mode == "rgb_array":
+            self._picture = FleetPicture(self.settings.task, self.episodes.episode_ticks)
         self._seeded = False
         self._first = np.zeros(1, np.int64)
 
@@ -57,6 +74,8 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
             self._seeded = True
         self.episodes.begin(self._first)
         self.episodes.fleets.outcomes = np.zeros(1, OUTCOME)
+        self._history = FleetHistory()
+        self._remember()
         return self.episodes.observe()[0], {}
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -70,6 +89,7 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
             raise gymnasium.error.ResetNeeded("the episode is over or has not begun: call reset() first")
         batch = integers(action).reshape(1, -1)
         rewards, terms = self.episodes.act(batch)
+        self._remember()
         outcome = self.episodes.fleets.outcomes
         info: dict[str, Any] = {f"reward/{name}": float(value[0]) for name, value in terms.items()}
         info["infra_usd"] = float(self.episodes.infra_usd[0])
@@ -78,8 +98,20 @@ class InfrastructureEnv(gymnasium.Env[Observation, Action]):
         info |= {name: int(outcome[name][0]) for name in _COUNTS}
         return self.episodes.observe()[0], float(rewards[0]), False, bool(self.episodes.truncated[0]), info
 
-    def render(self) -> str | None:
-        """Return the fleet as text in ``ansi`` mode."""
+    def _remember(self) -> None:
+        if self._picture is not None:
+            self._history.record(self.episodes.fleets)
+
+    def render(self) -> Frame | None:
+        """Return the fleet as text (``ansi``) or the episode so far as [560, 960, 3] RGB (``rgb_array``).
+
+        Raises:
+            gymnasium.error.ResetNeeded: A picture is asked for before an episode has begun.
+        """
+        if self._picture is not None:
+            if not len(self._history):
+                raise gymnasium.error.ResetNeeded("no episode has begun: call reset() before render()")
+            return self._picture.draw(self._history)
         if self.render_mode is None:
             return None
         fleets = self.episodes.fleets

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.action import decode
-from envs.observation import ObservationCodec
-from envs.reward import Terms, score, total_reward
+from envs.observation import ObservationCodec, ObservationEncoder
+from envs.reward import RewardFunction, Terms, score, total_reward
 from envs.settings import EnvSettings
 from envs.worlds import make_bank
 from simulators.bank import Bank
@@ -59,16 +59,28 @@ class Episodes:
         size: Number of environments.
         stagger: Shorten each environment's first episode by a random share, so that ends spread over time.
         bank: World bank; drawn from the settings if None.
+        codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
+        reward: Rewards decisions; the task's weighted terms if None.
 
     Attributes:
         fleets: The batch they play in.
         infra_usd: [B] bill before refunds of the latest decision, USD.
     """
 
-    def __init__(self, settings: EnvSettings, size: int, *, stagger: bool = False, bank: Bank | None = None) -> None:
+    def __init__(
+        self,
+        settings: EnvSettings,
+        size: int,
+        *,
+        stagger: bool = False,
+        bank: Bank | None = None,
+        codec: ObservationEncoder | None = None,
+        reward: RewardFunction | None = None,
+    ) -> None:
         self.settings = settings
         self.task = settings.task
-        self.codec = ObservationCodec(self.task)
+        self.codec: ObservationEncoder = codec or ObservationCodec(self.task)
+        self._reward = reward
         bank = bank or make_bank(settings.source, settings.task)
         self.fleets = FleetBatch(bank, menu_records(self.task.menu), size)
         self.infra_usd = np.zeros(size)
@@ -120,7 +132,7 @@ class Episodes:
         ended = np.flatnonzero(self.truncated)
         self.begin(ended)
         observations = last.copy()
-        self.codec.encode_rows(self.fleets.readings, ended, observations)
+        observations[ended] = self.codec.encode(self.fleets.readings[ended])
         return observations
 
     def act(self, actions: NDArray[np.int64], *, detail: bool = False) -> tuple[NDArray[np.float64], Terms]:
@@ -128,6 +140,8 @@ class Episodes:
         decode(actions, self.fleets.readings, self.fleets.decisions, self.task)
         self.fleets.step(self.task.decision_minutes, detail=detail)
         terms, self.infra_usd = score(self.fleets.outcomes)
+        if self._reward is not None:
+            return self._reward(self.fleets.outcomes, terms), terms
         return total_reward(terms, self.task.reward), terms
 
     @property

@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+from gymnasium import Space
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
@@ -205,7 +206,6 @@ def _encode(
 @compiled
 def _encode_batch(
     readings: NDArray[np.void],
-    rows: NDArray[np.int64],
     out: NDArray[np.float32],
     candidates: int,
     policies: int,
@@ -215,7 +215,7 @@ def _encode_batch(
 ) -> None:
     prices, ranks = np.empty(candidates), np.empty(candidates, np.int64)
     needs = np.empty(len(LEAD_MINUTES) * len(QUANTILE_LEVELS))
-    for row in rows:
+    for row in range(readings.shape[0]):
         _encode(
             readings[row],
             out[row],
@@ -228,6 +228,19 @@ def _encode_batch(
             ranks,
             needs,
         )
+
+
+class ObservationEncoder(Protocol):
+    """What turns telemetry into observations."""
+
+    @property
+    def space(self) -> Space[Any]:
+        """Space of one observation."""
+        ...
+
+    def encode(self, readings: NDArray[np.void]) -> NDArray[np.float32]:
+        """Return fresh observations, [B, ...], for [B] TELEMETRY records."""
+        ...
 
 
 class ObservationCodec:
@@ -247,12 +260,8 @@ class ObservationCodec:
     def encode(self, readings: NDArray[np.void]) -> NDArray[np.float32]:
         """Return fresh observations, [B, F] float32 in [-5, 5]."""
         out = np.empty((len(readings), *self.space.shape), np.float32)
-        self.encode_rows(readings, np.arange(len(readings)), out)
+        _encode_batch(readings, out, *self._constants)
         return out
-
-    def encode_rows(self, readings: NDArray[np.void], rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-        """Write the observations of some rows of a batch, and leave the others of ``out`` [B, F] as they are."""
-        _encode_batch(readings, rows, out, *self._constants)
 
     def as_dict(self, observation: NDArray[np.float32]) -> dict[str, float]:
         """Return one observation by component name."""

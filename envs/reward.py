@@ -4,6 +4,7 @@ The reference cost is what on-demand m6i.large at 60 % utilisation costs for the
 total is minus all USD (bill before refunds, and penalty) over that cost, about -0.25 a step.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from telemetry.compiled import compiled
 
 TERMS: Final = ("cost_savings", "sla_compliance", "performance_impact", "resource_efficiency")
 Terms = dict[str, NDArray[np.float64]]
+RewardFunction = Callable[[NDArray[np.void], Terms], NDArray[np.float64]]
+"""Rewards [B] of the latest decision, for its [B] OUTCOME records and the four terms."""
 
 
 @compiled

@@ -10,7 +10,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from envs.action import action_space
 from envs.episodes import Episodes
-from envs.reward import TERMS
+from envs.observation import ObservationEncoder
+from envs.reward import TERMS, RewardFunction
 from envs.settings import EnvSettings
 from simulators.bank import Bank
 
@@ -23,6 +24,15 @@ class InfrastructureVecEnv(VecEnv):
     ``infos`` is one shared list of empty dictionaries except where an episode ended: there it holds
     ``terminal_observation``, ``TimeLimit.truncated``, and ``episode`` with return ``r``, length ``l`` and the sums of
     each reward term and USD line.
+
+    Args:
+        settings: Task, worlds and episode length.
+        num_envs: Number of environments.
+        bank: World bank to play in; drawn from the settings if None.
+        seed: The first environment's; the others follow upwards.
+        stagger: Shorten first episodes by a random share.
+        codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
+        reward: Rewards decisions; the task's weighted terms if None.
     """
 
     def __init__(
@@ -33,8 +43,10 @@ class InfrastructureVecEnv(VecEnv):
         bank: Bank | None = None,
         seed: int = 0,
         stagger: bool = True,
+        codec: ObservationEncoder | None = None,
+        reward: RewardFunction | None = None,
     ) -> None:
-        self.episodes = Episodes(settings, num_envs, stagger=stagger, bank=bank)
+        self.episodes = Episodes(settings, num_envs, stagger=stagger, bank=bank, codec=codec, reward=reward)
         self.render_mode = None
         super().__init__(num_envs, self.episodes.codec.space, action_space(settings.task))
         self._nothing: list[dict[str, Any]] = [{} for _ in range(num_envs)]

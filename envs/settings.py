@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from simulators.catalogue import (
     DEFAULT_CANDIDATES,
     Catalogue,
+    InstanceType,
     LaunchSpecification,
     OnDemandAllocation,
     SpotAllocation,
+    with_own_types,
 )
-from simulators.menu import ScalingPolicy
+from simulators.menu import ScalingPolicy, ScheduledSize, Step
 from simulators.physics import WorldSettings
 from simulators.records import MAX_MEMBERS
 from simulators.regions import in_region
@@ -21,15 +23,41 @@ from telemetry.splits import Split
 
 ENVIRONMENT_VERSION = "AWSInfrastructure-v0"
 
+_PREDICTED = ScalingPolicy(name="predicted", kind="predictive", target_utilization=0.5)
+
 DEFAULT_MENU: tuple[ScalingPolicy, ...] = (
     ScalingPolicy(name="manual", kind="manual"),
     ScalingPolicy(name="static", kind="static"),
+    ScalingPolicy(
+        name="scheduled",
+        kind="scheduled",
+        schedule=tuple(
+            ScheduledSize(minute_of_week=1440 * day + 60 * hour, mean_demand_ratio=ratio)
+            for day in range(7)
+            for hour, ratio in ((8, 1.5), (22, 0.8))
+        ),
+    ),
+    ScalingPolicy(
+        name="step",
+        kind="step",
+        high_threshold=0.7,
+        low_threshold=0.35,
+        out_points=2,
+        adjustment="percent",
+        min_magnitude=1,
+        steps_out=(Step(lower=0.0, upper=0.15, change=10.0), Step(lower=0.15, change=30.0)),
+        steps_in=(Step(upper=0.0, change=-10.0),),
+    ),
     ScalingPolicy(name="target-tracking-cpu", kind="target_tracking_cpu"),
     ScalingPolicy(name="target-tracking-requests", kind="target_tracking_requests", low_ratio=0.9),
+    ScalingPolicy(name="predictive", kind="target_tracking_requests", low_ratio=0.9, also=(_PREDICTED,)),
+    ScalingPolicy(name="aws-best-practice", kind="target_tracking_requests", low_ratio=0.9, also=(_PREDICTED,)),
     ScalingPolicy(name="forecast", kind="forecast", target_utilization=0.7),
     ScalingPolicy(name="forecast-lean", kind="forecast", target_utilization=0.75, quantile=1.5),
     ScalingPolicy(name="forecast-cautious", kind="forecast", target_utilization=0.6, quantile=2.5),
+    ScalingPolicy(name="spot-hedge", kind="forecast", target_utilization=0.6, spot_margin=0.2),
 )
+"""The menu where no rules are loaded; ``configs/rules.yaml`` holds the calibrated entries under the same names."""
 
 
 class RewardWeights(BaseModel):
@@ -61,6 +89,7 @@ class TaskSettings(BaseModel):
     Attributes:
         region: Where prices and spot discounts are taken from.
         candidates: Launch specifications the action chooses from.
+        types: Own instance types, beside those of the shipped table or in their place; us-east-1 list prices.
         menu: Scaling policies the action chooses from.
         decision_minutes: Minutes between two decisions, 1 to 1440.
         spot_step_percent: Resolution of the spot-percentage part of the action.
@@ -76,6 +105,7 @@ class TaskSettings(BaseModel):
     candidates: tuple[Candidate, ...] = tuple(
         Candidate(name=item.name, types=item.types) for item in DEFAULT_CANDIDATES
     )
+    types: tuple[InstanceType, ...] = ()
     menu: tuple[ScalingPolicy, ...] = DEFAULT_MENU
     decision_minutes: int = Field(5, ge=1, le=1440)
     spot_step_percent: int = Field(10, ge=1, le=100)
@@ -93,6 +123,8 @@ class TaskSettings(BaseModel):
     def catalogue(self) -> Catalogue:
         """Return the Region's catalogue with these candidates; ValueError for an unknown type or Region."""
         specifications = tuple(LaunchSpecification(**candidate.model_dump()) for candidate in self.candidates)
+        if self.types:
+            return in_region(with_own_types(self.types, specifications), self.region)
         return in_region(Catalogue(candidates=specifications), self.region)
 
     @property

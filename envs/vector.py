@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from envs.action import action_space, integers
 from envs.episodes import Episodes
+from envs.observation import ObservationEncoder
+from envs.reward import RewardFunction
 from envs.settings import EnvSettings
 from simulators.bank import Bank
 
@@ -27,6 +29,8 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
         bank: World bank to play in; drawn from the settings if None.
         stagger: Shorten first episodes by a random share.
         render_mode: Only None.
+        codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
+        reward: Rewards decisions; the task's weighted terms if None.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  (Gymnasium declares it so)
@@ -39,13 +43,15 @@ class InfrastructureVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], 
         bank: Bank | None = None,
         stagger: bool = False,
         render_mode: str | None = None,
+        codec: ObservationEncoder | None = None,
+        reward: RewardFunction | None = None,
     ) -> None:
         if render_mode is not None:
             raise ValueError(f"render_mode {render_mode!r} is not supported by the vector environment")
         self.settings = settings or EnvSettings()
         self.num_envs = num_envs
         self.render_mode = None
-        self.episodes = Episodes(self.settings, num_envs, stagger=stagger, bank=bank)
+        self.episodes = Episodes(self.settings, num_envs, stagger=stagger, bank=bank, codec=codec, reward=reward)
         self.single_action_space = action_space(self.settings.task)
         self.single_observation_space = self.episodes.codec.space
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -1,64 +1,89 @@
-"""Calibrate every rule on training worlds, pooled, with the same budget each."""
+"""Calibrate every rule with the same budget: pooled on training worlds, or on the history of each trace."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from envs.settings import TaskSettings, WorldSource
-from scripts.command import ConfigOption, SetOption, clear_errors, load_config, progress_bar
+from agents.ground import GroundSettings
+from scripts.command import ConfigOption, SetOption, UsageError, clear_errors, load_config, progress_bar
+
+UNTUNED = Path(__file__).resolve().parent.parent / "configs" / "rules_untuned.yaml"
 
 
-class CalibrationSettings(BaseModel):
-    """What rules are calibrated on.
+class CalibrationSettings(GroundSettings):
+    """What rules are calibrated on, and how long.
 
     Attributes:
-        task: Task of the rules; its menu is replaced by theirs.
-        source: Training worlds.
         trials: Optuna trials per rule.
-        windows: Fleets played per trial.
-        window_days: Length of each window.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: TaskSettings = TaskSettings()
-    source: WorldSource = WorldSource()
-    trials: int = Field(60, ge=1)
-    windows: int = Field(192, ge=1)
-    window_days: int = Field(2, ge=1)
+    trials: int = Field(300, ge=1)
 
 
 def calibrate(
-    out: Annotated[Path, typer.Option(help="Rule book to write, .yaml or .json.")],
-    start: Annotated[Path | None, typer.Option(help="Rule book to start from; the shipped one if absent.")] = None,
+    out: Annotated[Path, typer.Option(help="Rule book to write, .yaml or .json; with --traces one per trace, .yaml.")],
+    start: Annotated[Path, typer.Option(help="Rule book to start from.")] = UNTUNED,
+    traces: Annotated[
+        Path | None, typer.Option(help="Trace files: calibrate on the history of each, not on training worlds.")
+    ] = None,
+    storage: Annotated[
+        Path | None,
+        typer.Option(help="Journal of the studies; a run with the same one goes on. Beside --out if absent."),
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="CSV file of all trials to write.")] = None,
+    random: Annotated[bool, typer.Option(help="Draw settings at random: the yardstick of the search.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     config: ConfigOption = None,
     set_: SetOption = None,
     seed: Annotated[int, typer.Option(help="Seed of worlds and search.")] = 0,
 ) -> None:
-    """Write the calibrated rule book and print how each rule did."""
+    """Write the calibrated rules and print how each did."""
     with clear_errors("calibrate"):
         settings = load_config(CalibrationSettings, config, set_)
-        from agents.calibration import calibrate as search
-        from agents.rollout import random_windows
-        from agents.rules import RULES_FILE, load_rules, save_rules
-        from envs.worlds import make_bank
+        from agents.calibration import calibrated_book, write_record
+        from agents.calibration_jobs import Job, ground_of, run_jobs
+        from agents.evaluation.worlds import trace_files
+        from agents.rules import load_rules, save_books, save_rules
+        from telemetry.trace import load_trace
 
-        book = load_rules(start or RULES_FILE)
-        bank = make_bank(settings.source, settings.task)
-        windows = random_windows(bank, settings.windows, settings.window_days, seed)
-        done = [0]
-        with progress_bar("calibrating", settings.trials * len(book.rules)) as show:
+        if traces is not None and out.suffix != ".yaml":
+            raise UsageError(f"--out {out}: expected a .yaml file for one book per trace")
+        book = load_rules(start)
+        storage = storage or out.with_suffix(".journal")
+        storage.parent.mkdir(parents=True, exist_ok=True)
+        files: list[Any] = [None] if traces is None else trace_files(traces)
+        ground = GroundSettings.model_validate(settings.model_dump(exclude={"trials"}))
+        jobs = [
+            Job(rule, ground, file, settings.trials, seed, random, storage) for file in files for rule in book.rules
+        ]
+        results = {}
+        with progress_bar("calibrating", len(jobs)) as show:
+            for position, result in run_jobs(jobs, workers=workers):
+                results[position] = result
+                show(len(results))
+                typer.echo(f"{_scope(jobs[position].trace)}: {result.rule.name} {result.final.cost():.4f}", err=True)
+        ordered = [results[position] for position in range(len(jobs))]
+        count = len(book.rules)
+        books = {}
+        for number, file in enumerate(files):
+            part = {item.rule.name: item for item in ordered[number * count : (number + 1) * count]}
+            name = "pooled" if file is None else load_trace(file).name
+            books[name] = calibrated_book(book, part, ground_of(ground, file, seed))
+        if traces is None:
+            save_rules(books["pooled"], out)
+        else:
+            save_books(books, out)
+        if record is not None:
+            write_record(record, [(_scope(job.trace), item) for job, item in zip(jobs, ordered, strict=True)])
+        for name, calibrated in books.items():
+            for sentence in calibrated.calibration.items():
+                typer.echo(f"{name}: {': '.join(sentence)}")
 
-            def advance() -> None:
-                done[0] += 1
-                show(done[0])
 
-            result = search(book, bank, settings.task, windows, trials=settings.trials, seed=seed, on_trial=advance)
-        save_rules(result, out)
-        for name, sentence in result.calibration.items():
-            typer.echo(f"{name}: {sentence}")
+def _scope(trace: Path | None) -> str:
+    return "pooled" if trace is None else trace.stem
 
 
 if __name__ == "__main__":

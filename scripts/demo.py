@@ -134,13 +134,11 @@ def _train_settings(settings: DemoSettings, trace: Path | None, out: Path) -> An
 
 def _calibrate(settings: DemoSettings, trace: Path | None, path: Path) -> None:
     from agents.calibration import calibrate
-    from agents.rollout import random_windows
+    from agents.ground import GroundSettings, pooled_ground
     from agents.rules import RULES_FILE, load_rules, save_rules
-    from envs.worlds import make_bank
 
     train = _train_settings(settings, trace, path.parent)
-    bank = make_bank(train.env.source, train.env.task)
-    windows = random_windows(bank, settings.calibration_windows, 2, seed=1)
+    ground = GroundSettings(task=train.env.task, source=train.env.source, windows=settings.calibration_windows)
     book = load_rules(RULES_FILE)
     done = [0]
     with progress_bar("calibrating", settings.trials * len(book.rules)) as show:
@@ -149,7 +147,7 @@ def _calibrate(settings: DemoSettings, trace: Path | None, path: Path) -> None:
             done[0] += 1
             show(done[0])
 
-        book = calibrate(book, bank, train.env.task, windows, trials=settings.trials, on_trial=advance)
+        book = calibrate(book, pooled_ground(ground), trials=settings.trials, on_trial=advance)
     save_rules(book, path)
 
 
@@ -164,8 +162,8 @@ def _train(settings: DemoSettings, trace: Path | None, rules: Path, run: Path, b
 
 
 def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: Path) -> None:
-    from agents.bundle import LearnedPolicy, load_bundle
-    from agents.evaluation.scoring import score
+    from agents.bundle import load_bundle
+    from agents.evaluation.scoring import bundle_lineup, score
     from agents.evaluation.worlds import generated_test_scenarios, load_scenarios, validation_worlds, worlds_for_test
 
     loaded = load_bundle(bundle)
@@ -174,15 +172,16 @@ def _compare(settings: DemoSettings, trace: Path | None, bundle: Path, report: P
         scenarios = generated_test_scenarios(loaded.task, train.env.source.models, days=settings.test_days)
     else:
         scenarios = load_scenarios([trace], loaded.task, on_broken=_refuse)
-    score(
-        loaded,
+    content = score(
+        bundle_lineup(loaded),
         worlds_for_test(scenarios, loaded.task, markets=settings.markets),
         validation_worlds(loaded.task, train.env.source),
         report,
-        learned={"ppo": LearnedPolicy(loaded.policy_onnx, loaded.task)},
-        shipped="ppo",
         say=lambda line: typer.echo(f"  playing {line}"),
     )
+    if content["partial"]:
+        (report / "report.json").unlink()
+        raise KeyboardInterrupt
 
 
 def _ask_service(bundle: Path) -> dict[str, Any]:
@@ -200,7 +199,7 @@ def _ask_service(bundle: Path) -> dict[str, Any]:
 
 
 def _print_results(out: Path, report: Path, recommendation: dict[str, Any], seconds: float) -> None:
-    lines = (report / "report.md").read_text().split("\n## By trace")[0]
+    lines = (report / "report.md").read_text().split("\n## ")[0]
     typer.echo("")
     typer.echo(lines.strip())
     advice = recommendation["recommendation"]

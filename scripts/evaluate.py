@@ -1,99 +1,130 @@
-"""Compare a bundle's policy, or anyone's, with the rules, every constant action and the clairvoyant bound."""
+"""Compare rules, constant actions, the clairvoyant bound, and a bundle's policy or anyone's, on unseen worlds."""
 
-import importlib
-import os
+import signal
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from scripts.command import UsageError, clear_errors
+from scripts.command import UsageError, clear_errors, data_folder
+
+_DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "default"
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Option(help="Bundle whose rules, task and policy are compared.")],
-    out: Annotated[Path, typer.Option(help="Folder of the report.")],
+    out: Annotated[Path, typer.Option(help="Folder of the report; what is played is kept in it.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle whose rules, task and policy are compared; bundles/default, or the rules alone."),
+    ] = None,
     traces: Annotated[Path | None, typer.Option(help="Folder of trace files, or one file.")] = None,
     split: Annotated[str | None, typer.Option(help="'test': the committed list, from --data.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the listed traces; FLEETGYM_DATA/demand or ../shared/data/demand.")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="module:factory of a policy to score beside them.")] = None,
-    markets: Annotated[int, typer.Option(help="Market seeds per trace.")] = 5,
+    markets: Annotated[int, typer.Option(min=1, help="Market seeds per trace.")] = 5,
     mean_instances: Annotated[float, typer.Option(help="Reference instances that mean demand needs.")] = 20.0,
+    studies: Annotated[bool, typer.Option(help="Also other worlds, cadences and perfect forecasts.")] = True,
+    trials: Annotated[int, typer.Option(min=0, help="Settings tried per rule on a trace without own rules.")] = 30,
+    planner: Annotated[bool, typer.Option("--planner", help="Also the planner, on two days of each trace.")] = False,
 ) -> None:
-    """Write report.json, report.md and plots; print the headline and where they are."""
+    """Write report.json, report.md and plots; print the headline and where they are. Run again, it goes on."""
+    signal.signal(signal.SIGTERM, _interrupt)
     broken: list[str] = []
+    apart: dict[str, float] = {}
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
 
     def on_broken(message: str) -> None:
-        broken.append(message)
-        typer.echo(f"evaluate: {message}", err=True)
+        if message not in broken:
+            broken.append(message)
+            say(f"evaluate: {message}")
 
     with clear_errors("evaluate"):
-        from agents.bundle import LearnedPolicy, load_bundle
-        from agents.evaluation.scoring import score
-        from agents.evaluation.worlds import (
-            load_scenarios,
-            split_scenarios,
-            trace_files,
-            validation_worlds,
-            worlds_for_test,
-        )
+        from agents.evaluation.scoring import PLAYED_FOLDER, score
+        from agents.evaluation.trace_rules import trace_books
+        from agents.evaluation.worlds import validation_worlds, worlds_for_test
+        from agents.ground import GroundSettings
+        from envs.settings import WorldSource
+        from envs.worlds import shipped_workloads
+        from telemetry.provenance import write_record
 
-        loaded = load_bundle(bundle)
-        if (traces is None) == (split is None):
-            raise UsageError("give either --traces FOLDER or --split test")
-        if split not in (None, "test"):
-            raise UsageError(f"--split {split}: expected 'test'")
-        if traces is not None:
-            scenarios = load_scenarios(
-                trace_files(traces),
-                loaded.task,
-                mean_instances=mean_instances,
-                on_broken=on_broken,
-                say=lambda line: typer.echo(line, err=True),
-            )
-        else:
-            scenarios = split_scenarios(loaded.task, data or _data_folder(), on_broken=on_broken)
-        learned: dict[str, Any] = {"ppo": LearnedPolicy(loaded.policy_onnx, loaded.task)}
-        if policy is not None:
-            learned[policy] = _load_policy(policy)
-        headline = score(
-            loaded,
-            worlds_for_test(scenarios, loaded.task, markets=markets),
-            validation_worlds(loaded.task, _validation_source()),
-            out,
-            learned=learned,
-            shipped="ppo",
-            say=lambda line: typer.echo(f"playing {line}", err=True),
+        lineup, demand = _lineup(bundle, policy), _demand(traces, split, data, mean_instances)
+        tested = demand.scenarios(lineup.task, on_broken=on_broken, say=say, apart=apart)
+        names = {item.name for item in tested}
+        books = trace_books(
+            [path for path in demand.files if path.stem in names],
+            lineup.book,
+            GroundSettings(task=lineup.task, source=WorldSource(mean_instances=mean_instances)),
+            trials=trials if split is None else 0,
+            storage=out / PLAYED_FOLDER / "studies.journal",
+            say=say,
         )
-        typer.echo(headline)
+        content = score(
+            replace(lineup, trace_books=books),
+            worlds_for_test(tested, lineup.task, markets=markets, apart=apart),
+            validation_worlds(lineup.task, WorldSource(models=tuple(shipped_workloads()))),
+            out,
+            perfect=partial(demand.scenarios, lineup.task, forecasts="perfect", on_broken=on_broken),
+            studies=studies,
+            planner=planner,
+            say=lambda line: say(f"playing {line}"),
+        )
+        write_record(out, config=_resolved(bundle, traces, split, policy, markets, mean_instances), seed=None)
+        typer.echo(content["first_line"])
         typer.echo(f"report: {out / 'report.md'}")
-    if broken:
+    if content["partial"]:
+        typer.echo("evaluate: interrupted; the same command goes on from here", err=True)
+    if broken or content["partial"]:
         raise typer.Exit(1)
 
 
-def _validation_source() -> Any:
-    """Return the worlds that name the best rule: patterns and shipped models with validation seeds."""
-    from envs.settings import WorldSource
-    from envs.worlds import shipped_workloads
-
-    return WorldSource(models=tuple(shipped_workloads()))
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
-def _data_folder() -> Path:
-    root = Path(__file__).resolve().parent.parent
-    return Path(os.environ.get("FLEETGYM_DATA", root.parent / "shared" / "data")) / "demand"
+def _lineup(bundle: Path | None, policy: str | None) -> Any:
+    """Return who is compared: a bundle's rules and policy, or the shipped rules; and anyone's policy."""
+    from agents.bundle import load_bundle
+    from agents.evaluation.scoring import Lineup, bundle_lineup
+    from agents.policies import load_policy
+    from agents.rules import load_rules
+    from envs.settings import TaskSettings
+
+    if bundle is None and _DEFAULT_BUNDLE.exists():
+        bundle = _DEFAULT_BUNDLE
+    if bundle is not None:
+        lineup = bundle_lineup(load_bundle(bundle))
+    else:
+        book = load_rules()
+        lineup = Lineup(book, book.task(TaskSettings()))
+    if policy is None:
+        return lineup
+    guest = load_policy(policy, lineup.task)
+    return replace(lineup, learned={**lineup.learned, policy: guest}, shipped=lineup.shipped or policy)
 
 
-def _load_policy(reference: str) -> Any:
-    module, colon, factory = reference.partition(":")
-    if not colon:
-        raise UsageError(f"--policy {reference}: expected module:factory")
-    try:
-        return getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--policy {reference}: {error}") from error
+def _resolved(*values: Any) -> dict[str, Any]:
+    names = ("bundle", "traces", "split", "policy", "markets", "mean_instances")
+    return {name: str(value) if isinstance(value, Path) else value for name, value in zip(names, values, strict=True)}
+
+
+def _demand(traces: Path | None, split: str | None, data: Path | None, mean_instances: float) -> Any:
+    """Return where the test scenarios come from: the committed split, or an operator's traces."""
+    from agents.evaluation.worlds import TestDemand, split_files, trace_files
+
+    if (traces is None) == (split is None):
+        raise UsageError("give either --traces FOLDER or --split test")
+    if traces is not None:
+        return TestDemand(trace_files(traces), False, mean_instances)
+    if split != "test":
+        raise UsageError(f"--split {split}: expected 'test'")
+    return TestDemand(split_files(data or data_folder() / "demand"), True, mean_instances)
 
 
 if __name__ == "__main__":

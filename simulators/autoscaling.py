@@ -182,13 +182,25 @@ def instances_for(demand_rps: float, capacity_rps: float, policy: Record, spot_f
 
 
 @compiled_in_place
-def scheduled_size(policy: Record, minute_of_week: int) -> int:
-    """Return the size of the last scheduled action; before the week's first one, that of the week's last."""
-    size = policy.scheduled_instances[policy.num_scheduled - 1]
+def scheduled_entry(policy: Record, minute_of_week: int) -> int:
+    """Return the index of the last scheduled action; before the week's first one, that of the week's last."""
+    last = int(policy.num_scheduled) - 1
     for entry in range(policy.num_scheduled):
         if policy.scheduled_minute[entry] <= minute_of_week:
-            size = policy.scheduled_instances[entry]
-    return int(size)
+            last = entry
+    return last
+
+
+@compiled_in_place
+def scheduled_size(
+    policy: Record, minute_of_week: int, mean_demand_rps: float, capacity_rps: float, spot_fraction: float
+) -> int:
+    """Return the size of the schedule at a minute of the week."""
+    entry = scheduled_entry(policy, minute_of_week)
+    ratio = policy.scheduled_ratio[entry]
+    if math.isnan(ratio):
+        return int(policy.scheduled_instances[entry])
+    return instances_for(ratio * mean_demand_rps, capacity_rps, policy, spot_fraction)
 
 
 @compiled_in_place
@@ -224,7 +236,9 @@ def _opinion(
     if policy.kind == POLICY_STEP:
         return _step(fleet, policy, place, requests if policy.by_requests else cpu, tick)
     if policy.kind == POLICY_SCHEDULED:
-        return scheduled_size(policy, (tape.minute_of_week + tick) % _WEEK_MINUTES) + offset
+        minute = (tape.minute_of_week + tick) % _WEEK_MINUTES
+        size = scheduled_size(policy, minute, tape.mean_demand_rps, fleet.dependable_rps, fleet.spot_fraction)
+        return size + offset
     if policy.kind == POLICY_PREDICTIVE:
         return _predicted(fleet, bank, tape, policy, tick)
     if policy.kind == POLICY_STATIC:

@@ -149,6 +149,8 @@ def write_actions(policy: ScalingPolicy, group: str, names: Json) -> list[dict[s
 def _by_time_and_size(schedule: Sequence[ScheduledSize]) -> Iterator[tuple[tuple[int, int], list[int]]]:
     keys = dict.fromkeys((entry.minute_of_week % _DAY_MINUTES, entry.instances) for entry in schedule)
     for minute, size in keys:
+        if size is None:
+            raise ValueError("a scheduled action of AWS has no counterpart for mean_demand_ratio: give instances")
         yield (
             (minute, size),
             [

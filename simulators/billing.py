@@ -19,7 +19,12 @@ HOUR_S: Final = 3600
 
 @compiled_in_place
 def bill(
-    fleet: Record, physics: Record, outcome: Record, minute: int, arrivals: float, usage: tuple[float, float, float]
+    fleet: Record,
+    physics: Record,
+    outcome: Record,
+    minute: int,
+    arrivals: float,
+    usage: tuple[float, float, float, float, float],
 ) -> None:
     """Add what one tick costs.
 
@@ -29,10 +34,13 @@ def bill(
         outcome: OUTCOME record; lines are added.
         minute: Minute of the market's clock.
         arrivals: Requests that reached the load balancer, per second.
-        usage: Billed instance seconds, list price of those on demand, cost of those on spot.
+        usage: Billed instance seconds, list price of those on demand, cost of those on spot, list price of all, and
+            requests that all could have served.
     """
-    billed_s, on_demand_usd, spot_usd = usage
+    billed_s, on_demand_usd, spot_usd, list_usd, capacity_requests = usage
     outcome.billed_instance_s += billed_s
+    outcome.list_usd += list_usd
+    outcome.billed_capacity_requests += capacity_requests
     outcome.spot_usd += spot_usd
     outcome.volume_usd += billed_s * physics.volume_usd_per_s
     lcu = arrivals * physics.lcu_per_rps
@@ -41,7 +49,9 @@ def bill(
 
 
 @compiled_in_place
-def bill_settled(fleet: Record, bank: Bank, world: Record, physics: Record, tick: int) -> tuple[float, float, float]:
+def bill_settled(
+    fleet: Record, bank: Bank, world: Record, physics: Record, tick: int
+) -> tuple[float, float, float, float, float]:
     """Return what ``bill`` needs for a tick in which no slot changes: from sums, but where an instance-hour begins."""
     tick_end = (tick + 1) * TICK_S
     if fleet.priced_until_s < tick_end:
@@ -53,7 +63,13 @@ def bill_settled(fleet: Record, bank: Bank, world: Record, physics: Record, tick
             start, end = billed_span(fleet, physics, slot, tick)
             if fleet.market[slot] == SPOT and end > start:
                 spot_usd += spot_cost(fleet, bank, world, slot, start, end)
-    return float(TICK_S * fleet.billed), TICK_S * fleet.on_demand_usd_per_s, spot_usd
+    return (
+        float(TICK_S * fleet.billed),
+        TICK_S * fleet.on_demand_usd_per_s,
+        spot_usd,
+        TICK_S * fleet.list_usd_per_s,
+        TICK_S * fleet.billed_rps,
+    )
 
 
 @compiled_in_place

@@ -196,6 +196,18 @@ class Catalogue:
         return names.index(name)
 
 
+def with_own_types(own: Sequence[InstanceType], candidates: tuple[LaunchSpecification, ...]) -> Catalogue:
+    """Return a catalogue of what candidates name, own types beside the table's or in the place of one of its.
+
+    Raises:
+        ValueError: As ``Catalogue`` does.
+    """
+    names = {name for candidate in candidates for name in candidate.types} | {REFERENCE_TYPE}
+    overridden = {item.name for item in own}
+    known = (*(item for item in TYPES if item.name not in overridden), *own)
+    return Catalogue(tuple(item for item in known if item.name in names), candidates)
+
+
 def _types_named(candidates: Sequence[LaunchSpecification]) -> tuple[InstanceType, ...]:
     named = {name for candidate in candidates for name in candidate.types} | {REFERENCE_TYPE}
     if named <= {item.name for item in DEFAULT_TYPES}:

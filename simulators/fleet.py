@@ -100,7 +100,7 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
     fleet.serving_count[:] = 0
     fleet.warm_count[:] = 0
     fleet.type_count[:] = 0
-    fleet.on_demand_usd_per_s = 0.0
+    fleet.on_demand_usd_per_s, fleet.list_usd_per_s, fleet.billed_rps = 0.0, 0.0, 0.0
     dependable_rps = physics.candidate_capacity_rps[fleet.spec]
     change_s = FOREVER
     for slot in range(fleet.live):
@@ -118,6 +118,8 @@ def census(fleet: Record, physics: Record, tick: int) -> None:
             change_s = min(change_s, max(end_s - 1, now_s))
         if billed_from <= now_s < end_s:
             fleet.billed += 1
+            fleet.list_usd_per_s += float(physics.on_demand_usd_per_s[kind])
+            fleet.billed_rps += physics.capacity_rps[kind]
             if fleet.market[slot] == ON_DEMAND:
                 fleet.on_demand_usd_per_s += float(physics.on_demand_usd_per_s[kind])
         if serving:

@@ -71,12 +71,25 @@ class Step(BaseModel):
 
 
 class ScheduledSize(BaseModel):
-    """A scheduled action: from a minute of the week on (Monday 00:00 is 0), this many instances."""
+    """A scheduled action: from a minute of the week on, this size.
+
+    Attributes:
+        minute_of_week: Monday 00:00 is 0.
+        instances: The size; an AWS group knows only this.
+        mean_demand_ratio: In its place, demand to provide for over mean demand, as a static policy does.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minute_of_week: int = Field(ge=0, lt=7 * 1440)
-    instances: int = Field(ge=0, le=MAX_INSTANCES)
+    instances: int | None = Field(None, ge=0, le=MAX_INSTANCES)
+    mean_demand_ratio: float | None = Field(None, gt=0, le=20)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "ScheduledSize":
+        if (self.instances is None) == (self.mean_demand_ratio is None):
+            raise ValueError(f"minute {self.minute_of_week}: give either instances or mean_demand_ratio")
+        return self
 
 
 class ScalingPolicy(BaseModel):
@@ -87,7 +100,7 @@ class ScalingPolicy(BaseModel):
         kind: Manual needs nothing; static is a fixed size; scheduled follows a weekly timetable; predictive raises
             capacity to an hourly load forecast; target tracking on CPU or on requests per target; step (or, with a
             cooldown, simple) scaling on an alarm; forecast follows the demand forecast's quantiles.
-        target_utilization: Utilisation aimed at: target tracking, predictive, static, forecast.
+        target_utilization: Utilisation aimed at: target tracking, predictive, static, forecast, scheduled ratios.
         target_requests_per_minute: Target tracking on requests, predictive: requests per target and minute, instead of
             utilisation.
         out_points: Breaching minutes before target tracking or a step adds capacity: in a row, or of ``out_periods``.
@@ -109,7 +122,7 @@ class ScalingPolicy(BaseModel):
         quantile: Forecast: fractional position in the levels (0 is 0.1, 1 is 0.5, 2 is 0.9, 3 is 0.99).
         lead: Forecast: index of the longest forecast lead looked at.
         hold_minutes: Forecast: how long it waits before it removes capacity.
-        spot_margin: Static, forecast: extra capacity at 100 % spot, share.
+        spot_margin: Static, forecast, scheduled ratios: extra capacity at 100 % spot, share.
         mean_demand_ratio: Static: demand provided for, over mean demand.
         also: Policies that act beside this one; the largest size wins, and only if all agree is capacity removed.
     """
@@ -247,7 +260,8 @@ def _write(record: np.void, policy: ScalingPolicy) -> None:
     record["num_scheduled"] = len(policy.schedule)
     for position, entry in enumerate(policy.schedule):
         record["scheduled_minute"][position] = entry.minute_of_week
-        record["scheduled_instances"][position] = entry.instances
+        record["scheduled_instances"][position] = entry.instances or 0
+        record["scheduled_ratio"][position] = entry.mean_demand_ratio or np.nan
     for side, steps in (("out", policy.steps_out), ("in", policy.steps_in)):
         record[f"num_steps_{side}"] = len(steps)
         for position, step in enumerate(steps):

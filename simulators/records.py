@@ -110,6 +110,8 @@ FLEET: Final = np.dtype(
         ("dependable_rps", np.float64),
         ("on_demand_usd_per_s", np.float64),
         ("spot_usd_per_s", np.float64),
+        ("list_usd_per_s", np.float64),
+        ("billed_rps", np.float64),
         ("zone_active", np.uint8, (ZONES,)),
         ("serving_count", np.uint8, (MAX_TYPES,)),
         ("warm_count", np.uint8, (MAX_TYPES,)),
@@ -174,6 +176,8 @@ OUTCOME: Final = np.dtype(
         ("busy_vcpu_s", np.float64),
         ("in_service_vcpu_s", np.float64),
         ("billed_instance_s", np.float64),
+        ("list_usd", np.float64),
+        ("billed_capacity_requests", np.float64),
         ("slower_requests", np.float64, (len(RESPONSE_GRID_MS),)),
     ],
     align=True,
@@ -184,7 +188,8 @@ The bill is the sum of six lines (BILL_LINES): instances on demand beyond the co
 Plan commitment, surplus CPU credits, volumes, and the load balancer; refunds stand apart.
 
 ``slower_requests[x]`` counts first attempts answered later than ``RESPONSE_GRID_MS[x]``; it is filled only where a
-step is asked for detail.
+step is asked for detail. ``list_usd`` is what the billed instance-seconds cost on demand at list price, and
+``billed_capacity_requests`` how many requests of ordinary work they could have served at 100 % utilisation.
 """
 
 BILL_LINES: Final = ("on_demand_usd", "spot_usd", "commitment_usd", "credit_usd", "volume_usd", "balancer_usd")
@@ -258,6 +263,7 @@ POLICY: Final = np.dtype(
         ("num_scheduled", np.int32),
         ("scheduled_minute", np.int32, (MAX_SCHEDULED,)),
         ("scheduled_instances", np.int32, (MAX_SCHEDULED,)),
+        ("scheduled_ratio", np.float64, (MAX_SCHEDULED,)),
         ("target_utilization", np.float64),
         ("target_requests_per_minute", np.float64),
         ("low_ratio", np.float64),
@@ -277,7 +283,8 @@ POLICY: Final = np.dtype(
 )
 """One entry of the scaling-policy menu (``simulators.autoscaling`` says which kind reads which field).
 
-``also`` holds the indices of up to two more records that act beside it, -1 where there is none.
+A scheduled action whose ``scheduled_ratio`` is not NaN gives demand over mean demand in place of a size. ``also`` holds
+the indices of up to two more records that act beside it, -1 where there is none.
 """
 
 PHYSICS: Final = np.dtype(

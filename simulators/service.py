@@ -72,11 +72,11 @@ def count_settled(fleet: Record, physics: Record, scratch: NDArray[np.float64]) 
 @compiled_in_place
 def count_slots(
     fleet: Record, bank: Bank, world: Record, physics: Record, tick: int, scratch: NDArray[np.float64]
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float, float]:
     """Write serving seconds and warm targets by type, slot by slot; return what ``bill`` needs."""
     scratch[: WARM_TARGETS + 1, : physics.num_types] = 0.0
     warm_before = tick * TICK_S - physics.instance_warmup_s
-    billed_s, on_demand_usd, spot_usd = 0.0, 0.0, 0.0
+    billed_s, on_demand_usd, spot_usd, list_usd, capacity_requests = 0.0, 0.0, 0.0, 0.0, 0.0
     for slot in range(fleet.live):
         kind = fleet.type[slot]
         seconds = serving_seconds(fleet, slot, tick)
@@ -87,11 +87,14 @@ def count_slots(
         if end <= start:
             continue
         billed_s += end - start
+        listed = (end - start) * float(physics.on_demand_usd_per_s[kind])
+        list_usd += listed
+        capacity_requests += (end - start) * physics.capacity_rps[kind]
         if fleet.market[slot] == SPOT:
             spot_usd += spot_cost(fleet, bank, world, slot, start, end)
         else:
-            on_demand_usd += (end - start) * float(physics.on_demand_usd_per_s[kind])
-    return billed_s, on_demand_usd, spot_usd
+            on_demand_usd += listed
+    return billed_s, on_demand_usd, spot_usd, list_usd, capacity_requests
 
 
 @compiled_in_place

@@ -35,7 +35,8 @@ window touches is worth, ``m`` times its dollars, is taken off once. Every ``m``
 duality), the best of a few is taken.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,31 +46,55 @@ from simulators.bank import Bank
 from simulators.latency import overloaded_tail, response_tail
 from simulators.records import TICK_S, ZONES
 from simulators.service import capacity_rps
+from telemetry.compiled import compiled_in_place
 
-_UTILIZATIONS: Final = np.concatenate((np.arange(0.02, 0.9999, 0.002), np.geomspace(1.0, 20.0, 600), [1e6]))
-_TARGET_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+UTILIZATIONS: Final = np.concatenate(([0.0], np.arange(0.02, 0.9999, 0.002), np.geomspace(1.0, 20.0, 600), [1e6]))
+"""Grid of utilisations at which late shares are taken, ascending from 0."""
+_TARGET_COUNTS: Final = 2 ** np.arange(8)
 _BETA_OVER_COST: Final = np.concatenate(([0.0], np.geomspace(1e-2, 1e3, 300)))
 _SHADOW_PRICES: Final = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 _LATE_PRICE: Final = np.concatenate(([0.0], np.geomspace(1e-3, 1e4, 2000)))
 
 
-def late_share(log_tails: NDArray[np.float32], physics: np.void, kind: int, scale: float) -> NDArray[np.float64]:
-    """Return the smallest late share of a type at each utilisation of the grid, over any number of targets, [U].
-
-    Above saturation an instance that serves for one second, the shortest there is, waits least.
-    """
-    table = log_tails[physics["servers"][kind]]
-    service_s = float(physics["service_s"][kind] * scale)
-    x = float(physics["slo_s"]) / service_s
-    shares = np.empty((len(_UTILIZATIONS), len(_TARGET_COUNTS)))
-    for row, utilization in enumerate(_UTILIZATIONS):
-        for column, targets in enumerate(_TARGET_COUNTS):
+@compiled_in_place
+def _fill_tails(
+    table: NDArray[np.float32],
+    utilizations: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    service_s: float,
+    x: float,
+    shares: NDArray[np.float64],
+) -> None:
+    for row in range(utilizations.shape[0]):
+        for column in range(counts.shape[0]):
+            utilization, targets = utilizations[row], counts[column]
             if utilization <= 1.0:
-                shares[row, column] = response_tail(table, targets, float(utilization), x)
+                shares[row, column] = response_tail(table, targets, utilization, x)
             else:
                 wait = (utilization - 1.0) / service_s
-                shares[row, column] = overloaded_tail(table, targets, float(utilization), 0.0, wait, x)
-    return np.asarray(np.minimum.accumulate(shares.min(axis=1)[::-1])[::-1])
+                shares[row, column] = overloaded_tail(table, targets, utilization, 0.0, wait, x)
+
+
+def late_shares(
+    log_tails: NDArray[np.float32], physics: np.void, kind: int, scale: float, counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the smallest late share of the requests that a type admits, [UTILIZATIONS, counts].
+
+    Each holds for its utilisation or any higher one, and for its number of targets or any smaller one; ``counts``
+    ascend and hold every power of two up to their last. Above saturation an instance that serves for one second, the
+    shortest there is, waits least.
+    """
+    service_s = float(physics["service_s"][kind] * scale)
+    shares = np.empty((len(UTILIZATIONS), len(counts)))
+    table = log_tails[physics["servers"][kind]]
+    _fill_tails(table, UTILIZATIONS, counts, service_s, float(physics["slo_s"]) / service_s, shares)
+    over_targets = np.minimum.accumulate(shares, axis=1)
+    return np.asarray(np.minimum.accumulate(over_targets[::-1], axis=0)[::-1])
+
+
+def late_share(log_tails: NDArray[np.float32], physics: np.void, kind: int, scale: float) -> NDArray[np.float64]:
+    """Return the smallest late share of a type at each utilisation, over any number of targets, [UTILIZATIONS]."""
+    return late_shares(log_tails, physics, kind, scale, _TARGET_COUNTS)[:, -1]
 
 
 def used_types(physics: np.void) -> list[int]:
@@ -97,7 +122,7 @@ class GoodMinute:
         self._late = float(physics["slo_late_fraction"])
         self._capacity = np.array([capacity_rps(physics, kind, scale) for kind in kinds])
         shares = [late_share(log_tails, physics, kind, scale) for kind in kinds]
-        fewest = 1.0 / _UTILIZATIONS[1:]
+        fewest = 1.0 / UTILIZATIONS[1:]
         self._least = [(fewest + _LATE_PRICE[:, None] * share[:-1]).min(axis=1) for share in shares]
 
     def usd_per_request(self, prices_usd_per_s: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -141,6 +166,68 @@ def lowest_prices(
 Programs = dict[tuple[int, float], GoodMinute]
 
 
+class Minutes(NamedTuple):
+    """What the minutes of a window ask for and what they cost whatever the fleet does; all [ticks].
+
+    Attributes:
+        demand_rps: Requests per second without retries.
+        work_scale: Multiplier on their work.
+        hour: Market hour, counted from the window's first.
+        scored: Whether anything is booked.
+        penalty_usd: Penalty if the minute is bad.
+        balancer_usd: Load balancer's cost of the demand.
+    """
+
+    demand_rps: NDArray[np.float64]
+    work_scale: NDArray[np.float64]
+    hour: NDArray[np.int64]
+    scored: NDArray[np.bool_]
+    penalty_usd: NDArray[np.float64]
+    balancer_usd: NDArray[np.float64]
+
+
+def window_minutes(bank: Bank, world: np.void, first_tick: int, last_tick: int) -> Minutes:
+    """Return the minutes of a window of a world."""
+    tape, physics = bank.tapes[world["tape"]], bank.physics[world["physics"]]
+    at = slice(int(tape["start"]) + first_tick, int(tape["start"]) + last_tick)
+    demand = bank.demand_rps[at].astype(np.float64)
+    reference = float(physics["reference_usd_per_request"] * tape["reference_demand_rps"] * TICK_S)
+    penalty = np.full(len(demand), float(physics["penalty_multiple"]) * reference)
+    if physics["traffic_penalty"]:
+        penalty *= demand / float(tape["reference_demand_rps"])
+    phase = int(world["market_phase"])
+    lcu_usd_per_s = physics["lcu_per_rps"] * physics["lcu_usd_per_s"] * demand
+    return Minutes(
+        demand_rps=demand,
+        work_scale=bank.work_scale[at].astype(np.float64),
+        hour=(np.arange(first_tick, last_tick) + phase) // 60 - (first_tick + phase) // 60,
+        scored=bank.scored[at] > 0,
+        penalty_usd=np.where(demand > 0.0, penalty, 0.0),
+        balancer_usd=TICK_S * (float(physics["balancer_usd_per_s"]) + lcu_usd_per_s),
+    )
+
+
+def best_shadow_price(
+    physics: np.void, minutes: Minutes, cost_usd: Callable[[float], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Return the largest bound over the shadow prices of the commitment, [ticks] USD; the module's text has the reason.
+
+    ``cost_usd`` takes the share of the list price an instance on demand costs and returns a bound of each tick without
+    the commitment, 0 where unscored.
+    """
+    commitment = float(physics["commitment_usd_per_s"])
+    if commitment <= 0.0:
+        return cost_usd(1.0)
+    scored, hours = minutes.scored, int(minutes.hour[-1]) + 1
+    best = np.full(len(scored), -np.inf)
+    for shadow_price in _SHADOW_PRICES:
+        cost = cost_usd(min(1.0, shadow_price * (1.0 - float(physics["plan_discount"]))))
+        worth = shadow_price * 3600.0 * commitment * hours / max(1, scored.sum())
+        bound = cost + scored * (TICK_S * commitment - worth)
+        best = bound if bound.sum() > best.sum() else best
+    return best
+
+
 def bound_per_tick(
     bank: Bank, world_index: int, first_tick: int, last_tick: int, programs: Programs | None = None
 ) -> NDArray[np.float64]:
@@ -150,55 +237,39 @@ def bound_per_tick(
     """
     world = bank.worlds[world_index]
     physics = bank.physics[world["physics"]]
+    minutes = window_minutes(bank, world, first_tick, last_tick)
     programs = {} if programs is None else programs
-    commitment = float(physics["commitment_usd_per_s"])
-    if commitment <= 0.0:
-        return _without_commitment(bank, world, physics, first_tick, last_tick, programs, 1.0)
-    scored = bank.scored[int(bank.tapes[world["tape"]]["start"]) + np.arange(first_tick, last_tick)] > 0
-    phase = int(world["market_phase"])
-    hours = (last_tick - 1 + phase) // 60 - (first_tick + phase) // 60 + 1
-    best = np.full(last_tick - first_tick, -np.inf)
-    for shadow_price in _SHADOW_PRICES:
-        share = min(1.0, shadow_price * (1.0 - float(physics["plan_discount"])))
-        cost = _without_commitment(bank, world, physics, first_tick, last_tick, programs, share)
-        worth = shadow_price * 3600.0 * commitment * hours / max(1, scored.sum())
-        bound = cost + scored * (TICK_S * commitment - worth)
-        best = bound if bound.sum() > best.sum() else best
-    return best
+
+    def cost_usd(on_demand_share: float) -> NDArray[np.float64]:
+        prices = lowest_prices(bank, world, physics, first_tick, last_tick, on_demand_share)
+        good = good_minute_usd(bank, world, minutes, prices, programs)
+        cost: NDArray[np.float64] = np.minimum(good, minutes.penalty_usd) + minutes.balancer_usd
+        return cost * minutes.scored
+
+    return best_shadow_price(physics, minutes, cost_usd)
 
 
-def _without_commitment(
-    bank: Bank,
-    world: np.void,
-    physics: np.void,
-    first_tick: int,
-    last_tick: int,
-    programs: Programs,
-    on_demand_share: float,
+def good_minute_usd(
+    bank: Bank, world: np.void, minutes: Minutes, prices_usd_per_s: NDArray[np.float64], programs: Programs
 ) -> NDArray[np.float64]:
-    tape = bank.tapes[world["tape"]]
-    log_tails = bank.log_tails[int(world["physics"])]
-    at = slice(int(tape["start"]) + first_tick, int(tape["start"]) + last_tick)
-    demand = bank.demand_rps[at].astype(np.float64)
-    scales = bank.work_scale[at]
-    prices = lowest_prices(bank, world, physics, first_tick, last_tick, on_demand_share)
-    phase = int(world["market_phase"])
-    hour = (np.arange(first_tick, last_tick) + phase) // 60 - (first_tick + phase) // 60
-    per_request = np.empty(len(demand))
-    for scale in np.unique(scales):
-        chosen = scales == scale
-        key = (int(world["physics"]), float(scale))
-        if key not in programs:
-            programs[key] = GoodMinute(log_tails, physics, float(scale))
-        per_request[chosen] = programs[key].usd_per_request(prices)[hour[chosen]]
-    reference = float(physics["reference_usd_per_request"] * tape["reference_demand_rps"] * TICK_S)
-    penalty = np.full(len(demand), float(physics["penalty_multiple"]) * reference)
-    if physics["traffic_penalty"]:
-        penalty *= demand / float(tape["reference_demand_rps"])
-    cost = np.minimum(per_request * demand * TICK_S, np.where(demand > 0.0, penalty, 0.0))
-    lcu_usd_per_s = physics["lcu_per_rps"] * physics["lcu_usd_per_s"] * demand
-    cost += TICK_S * (float(physics["balancer_usd_per_s"]) + lcu_usd_per_s)
-    return np.asarray(cost * bank.scored[at])
+    """Return what instances cost at least in each minute if it is good, [ticks] USD.
+
+    ``prices_usd_per_s`` are [hours, types in use].
+    """
+    per_request = np.empty(len(minutes.hour))
+    for scale in np.unique(minutes.work_scale):
+        chosen = minutes.work_scale == scale
+        program = good_minute(bank, world, float(scale), programs)
+        per_request[chosen] = program.usd_per_request(prices_usd_per_s)[minutes.hour[chosen]]
+    return per_request * minutes.demand_rps * TICK_S
+
+
+def good_minute(bank: Bank, world: np.void, scale: float, programs: Programs) -> GoodMinute:
+    """Return the program of a world's physics at a work scale, from ``programs`` or made and kept there."""
+    index = int(world["physics"])
+    if (index, scale) not in programs:
+        programs[index, scale] = GoodMinute(bank.log_tails[index], bank.physics[index], scale)
+    return programs[index, scale]
 
 
 def bound_usd(bank: Bank, windows: Windows) -> NDArray[np.float64]:

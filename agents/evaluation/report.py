@@ -1,176 +1,109 @@
 """``report.json`` and ``report.md`` of a comparison."""
 
-import math
 from pathlib import Path
-from typing import Any
 
-from agents.evaluation.contest import BOUND, Contest
+from agents.evaluation.audit import check_bills, check_report
+from agents.evaluation.contest import Contest
 from agents.evaluation.figures import bill_at_equal_bad_minutes, figures
-from agents.evaluation.statistics import Estimate
-from agents.rollout import bad_fraction
+from agents.evaluation.headline import headline
+from agents.evaluation.markdown import markdown
+from agents.evaluation.summaries import (
+    Json,
+    bound_content,
+    estimate_content,
+    front_content,
+    gap_content,
+    groups,
+    row_content,
+    summary,
+    tight_bound_content,
+    tight_bound_over_reference,
+    trace_table,
+)
+from agents.evaluation.waterfall import waterfall_content
 from agents.rules import RuleBook
-from simulators.fleets import infra_usd
 from telemetry.provenance import write_json, write_text
 
-Json = dict[str, Any]
 
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
-
-
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def _estimate(item: Estimate, versus: str) -> Json:
-    return {"vs": versus, "value": _number(item.value), "ci95": [_number(item.low), _number(item.high)]}
-
-
-def _per_trace(contest: Contest, name: str) -> dict[str, dict[str, float]]:
+def _per_trace(contest: Contest, name: str) -> dict[str, dict[str, float | None]]:
+    """Return the figures of a policy by trace; response times are None where they were not counted."""
     played, worlds = contest.played[name], contest.worlds
-    return {
-        scenario.name: figures(worlds.of(played.totals, index), worlds.of(played.longest_bad_run, index))
-        for index, scenario in enumerate(worlds.scenarios)
-    }
+    found: dict[str, dict[str, float | None]] = {}
+    for index, scenario in enumerate(worlds.scenarios):
+        totals = worlds.of(played.totals, index)
+        found[scenario.name] = dict(figures(totals, worlds.of(played.longest_bad_run, index)))
+        if totals["slower_requests"].sum() == 0.0:
+            found[scenario.name] |= {"p95_ms": None, "p99_ms": None}
+    return found
 
 
-def report_content(contest: Contest, book: RuleBook, *, seeds: list[int]) -> Json:
-    """Return the content of ``report.json``."""
+def _trace_calibration(contest: Contest) -> dict[str, str]:
+    where = ", ".join(contest.own_rules)
+    sentence = f"as above, on the history of the trace it is scored on; pooled where that is none of {where}"
+    return dict.fromkeys(contest.names("rule_per_trace"), sentence)
+
+
+def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studies: Json | None = None) -> Json:
+    """Return the content of ``report.json``.
+
+    Args:
+        contest: Played.
+        book: The rules.
+        seeds: Of the learned policy's training.
+        studies: Further keys: what was played beside the comparison.
+    """
     worlds, rule = contest.worlds, contest.best_rule
-    reference = contest.played[rule].totals["reference_usd"]
+    of, scenarios = worlds.of, list(enumerate(worlds.scenarios))
+    totals = contest.played[rule].totals
     bound = contest.bound_daily.sum(axis=1)
-    per_policy = {name: _per_trace(contest, name) for name in contest.played}
+    shown = contest.names("rl", "rule", "aws", "rule_per_trace", "planner") + contest.names("constant")[:1]
     content: Json = {
+        "first_line": headline(contest),
+        "partial": contest.partial,
         "learned": contest.learned,
         "best_rule": rule,
         "validation_total_over_reference": {name: round(value, 6) for name, value in contest.validation.items()},
-        "reference": {s.name: float(worlds.of(reference, i).mean()) for i, s in enumerate(worlds.scenarios)},
-        "bound": {s.name: float(worlds.of(bound, i).mean()) for i, s in enumerate(worlds.scenarios)},
-        "policies": per_policy,
+        "reference": {item.name: float(of(totals["reference_usd"], index).mean()) for index, item in scenarios},
+        "bound": {item.name: float(of(bound, index).mean()) for index, item in scenarios if contest.has_bound},
+        "tight_bound": tight_bound_content(contest),
+        "policies": {name: _per_trace(contest, name) for name in contest.played},
         "kind": contest.kinds,
-        "calibration": dict(book.calibration),
-        "trace_kind": {scenario.name: scenario.kind for scenario in worlds.scenarios},
+        "calibration": dict(book.calibration) | _trace_calibration(contest),
+        "trace_kind": {item.name: item.kind for _, item in scenarios},
+        "apart": worlds.apart,
         "infeasible_minutes": {
-            s.name: float(worlds.of(contest.played[rule].totals["infeasible_minutes"], i).mean())
-            for i, s in enumerate(worlds.scenarios)
+            item.name: float(of(totals["infeasible_minutes"], index).mean()) for index, item in scenarios
         },
-        "market_seeds": worlds.seeds,
+        "market_seeds": worlds.market_seeds,
         "seeds": seeds,
+        "rows": [{"name": name, "kind": contest.kinds[name], **row_content(contest, name)} for name in shown],
+        "bound_over_reference": bound_content(contest),
+        "tight_bound_over_reference": tight_bound_over_reference(contest),
+        "by_kind": {kind: summary(contest, shown, indices) for kind, indices in groups(contest).items()},
+        "per_trace": trace_table(contest),
+        "front": front_content(contest),
+        "one_action": {
+            name: {"action": item.name, "share": round(item.share, 6)} for name, item in contest.habits.items()
+        },
     }
     if contest.learned is not None:
-        gap = contest.paired().gap_closed(contest.learned, rule, BOUND)
-        ours, theirs = per_policy[contest.learned], per_policy[rule]
-        wins = sum(ours[trace]["total_usd"] < theirs[trace]["total_usd"] for trace in ours)
-        content["gap_closed"] = {**_estimate(gap, rule), "wins": wins, "of": len(ours)}
-        equal = bill_at_equal_bad_minutes(contest, contest.learned)
-        content["bill_at_equal_bad_minutes"] = _estimate(equal, rule)
-    return content
+        content["gap_closed"] = gap_content(contest, contest.learned)
+        equal = bill_at_equal_bad_minutes(contest, contest.learned, contest.counted)
+        content["bill_at_equal_bad_minutes"] = estimate_content(equal, rule)
+    ours = contest.learned or rule
+    rivals = [name for name in (rule, *contest.names("aws")) if name != ours]
+    if rivals:
+        content["waterfall"] = waterfall_content(contest, ours, rivals[0], contest.counted)
+    return content | (studies or {})
 
 
-def headline(contest: Contest) -> str:
-    """Return the report's first line: whether the learned policy beats the best constant action."""
-    if contest.learned is None:
-        return f"The best rule, named on validation worlds, is {contest.best_rule}."
-    constant = contest.names("constant", "rule", "aws")[0]
-    gap = contest.paired().difference(contest.learned, constant)
-    if gap.high < 0:
-        return (
-            f"The learned policy costs {-gap.value:.4f} of reference less than {constant}, the best constant action "
-            f"in hindsight (95 % interval {-gap.high:.4f} to {-gap.low:.4f})."
-        )
-    if gap.low > 0:
-        return (
-            f"The learned policy loses to {constant}, the best constant action in hindsight, by {gap.value:.4f} of "
-            f"reference (95 % interval {gap.low:.4f} to {gap.high:.4f})."
-        )
-    return (
-        f"The learned policy equals rule {constant}: the difference of {gap.value:+.4f} of reference is inside its "
-        f"95 % interval ({gap.low:+.4f} to {gap.high:+.4f})."
-    )
-
-
-def table_rows(contest: Contest) -> list[tuple[str, str, float, float, float, float]]:
-    """Return (name, kind, total, bill, penalty over reference, bad-minute share) of who matters, cheapest first.
-
-    Those are learned policies, rules, and the best constant action in hindsight; the bound is the last row.
-    """
-    shown = contest.names("rl", "rule", "aws") + contest.names("constant")[:1]
-    rows = []
-    for name in shown:
-        totals = contest.played[name].totals
-        bill = contest.over_reference(infra_usd(totals))
-        penalty = contest.over_reference(totals["slo_penalty_usd"])
-        rows.append((name, contest.kinds[name], bill + penalty, bill, penalty, bad_fraction(contest.played[name])))
-    rows.sort(key=lambda row: row[2])
-    bound = contest.over_reference(contest.bound_daily.sum(axis=1))
-    return [*rows, (BOUND, "bound", bound, math.nan, math.nan, math.nan)]
-
-
-def _cell(value: float, pattern: str = "{:.4f}") -> str:
-    return "" if math.isnan(value) else pattern.format(value)
-
-
-def markdown(contest: Contest, content: Json) -> str:
-    """Return ``report.md``."""
-    lines = [f"# Comparison\n\n{headline(contest)}\n"]
-    lines.append(
-        f"Best rule, named on validation worlds before the test worlds were played: **{contest.best_rule}**. "
-        f"{len(contest.worlds.scenarios)} test scenarios x {len(contest.worlds.seeds)} markets; totals before refunds, "
-        "over the cost of on-demand m6i.large at 60 % utilisation for mean demand, every scenario counting the same.\n"
-    )
-    if contest.learned is not None:
-        gap, equal = content["gap_closed"], content["bill_at_equal_bad_minutes"]
-        low, high = gap["ci95"]
-        lines.append(
-            f"Gap closed from the best rule to the bound: **{_text(gap['value'])}** "
-            f"(95 % interval {_text(low)} to {_text(high)}), cheaper than the rule on {gap['wins']} of {gap['of']} "
-            "traces."
-        )
-        if equal["value"] is None:
-            lines.append("The best rule reaches the learned policy's bad minutes at no target utilisation tried.\n")
-        else:
-            lines.append(
-                f"Bill at no more bad minutes than the learned policy's: {100 * equal['value']:.1f} % below the best "
-                f"rule's (95 % interval {100 * equal['ci95'][0]:.1f} to {100 * equal['ci95'][1]:.1f} %).\n"
-            )
-    lines.append("| policy | kind | total | bill | penalty | bad minutes |\n| --- | --- | --- | --- | --- | --- |")
-    for name, kind, total, bill, penalty, bad in table_rows(contest):
-        cells = (name, kind, _cell(total), _cell(bill), _cell(penalty), _cell(100 * bad, "{:.2f} %"))
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append("\n## By trace\n")
-    shown = contest.names("rl", "rule", "aws")
-    for scenario in contest.worlds.scenarios:
-        reference = content["reference"][scenario.name]
-        lines.append(f"### {scenario.name} ({scenario.kind})\n")
-        lines.append(
-            "| policy | total | bill | bad minutes | longest bad run | served in time | p95 ms | p99 ms | utilisation "
-            "| interruptions | launches/day | refunds |\n|" + " --- |" * 12
-        )
-        for name in shown:
-            row = content["policies"][name][scenario.name]
-            lines.append(
-                f"| {name} | {row['total_usd'] / reference:.4f} | {row['infra_usd'] / reference:.4f} "
-                f"| {100 * row['bad_minutes_fraction']:.2f} % | {row['longest_bad_run_minutes']:.0f} min "
-                f"| {100 * row['slo_attainment_requests']:.2f} % | {row['p95_ms']:.0f} | {row['p99_ms']:.0f} "
-                f"| {100 * row['mean_utilization']:.0f} % | {row['interruptions']:.1f} | {row['launches_per_day']:.1f} "
-                f"| ${row['refunds_usd']:.2f} |"
-            )
-        lines.append(f"| {BOUND} | {content['bound'][scenario.name] / reference:.4f} |" + " |" * 10)
-        minutes = content["infeasible_minutes"][scenario.name]
-        lines.append(f"\nMinutes beyond 99 of the largest candidate: {minutes:.0f}.\n")
-    lines.append("## Calibration\n")
-    lines += [f"- {name}: {sentence}" for name, sentence in content["calibration"].items()]
-    lines.append(
-        "\nNumbers come from a simulator built on AWS's documents and public measurements; nothing here was checked "
-        "against a live account."
-    )
-    return "\n".join(lines) + "\n"
-
-
-def write_report(contest: Contest, book: RuleBook, out: Path, *, seeds: list[int]) -> Json:
-    """Write ``report.json`` and ``report.md``; return the former's content."""
-    content = report_content(contest, book, seeds=seeds)
+def write_report(contest: Contest, book: RuleBook, out: Path, *, seeds: list[int], studies: Json | None = None) -> Json:
+    """Write ``report.json`` and ``report.md``; return the former's content, with what is wrong with it as findings."""
+    content = report_content(contest, book, seeds=seeds, studies=studies)
+    content["findings"] = [*check_report(content), *check_bills(contest, content)]
     write_json(out / "report.json", content)
-    write_text(out / "report.md", markdown(contest, content))
+    write_text(out / "report.md", markdown(content))
     return content
+
+
+__all__ = ["headline", "markdown", "report_content", "write_report"]

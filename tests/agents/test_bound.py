@@ -4,31 +4,21 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from bound_players import Restless, costs, random_menu, wander_usd, windows_of
 from reference.small_worlds import small_bank
 from reference.tiny_worlds import OneFleet, tiny_bank
 from scipy.optimize import linprog
 
 from agents.evaluation import bound
 from agents.evaluation.bound import GoodMinute, bound_per_tick, bound_usd, late_share, lowest_prices, used_types
-from agents.policies import ConstantPolicy, Policy
-from agents.rollout import Windows, play
+from agents.policies import ConstantPolicy
+from agents.rollout import Windows
 from agents.rules import RuleBook
 from envs.action import encode_action
 from envs.settings import TaskSettings
 from simulators.bank import Bank
-from simulators.fleets import FleetBatch, infra_usd
+from simulators.fleets import infra_usd
 from simulators.latency import response_tail
-from simulators.menu import ScalingPolicy
-
-HOURS = 6
-
-
-def windows_of(bank: Bank, count: int, seed: int, *, minutes: int = 60 * HOURS) -> Windows:
-    """Random stretches; worlds in turn, so that every physics, market and demand takes part."""
-    rng = np.random.default_rng(seed)
-    worlds = np.resize(rng.permutation(len(bank.worlds)), count)
-    starts = rng.integers(1440, 4320 - minutes, count)
-    return Windows(worlds, starts, starts + minutes, rng.integers(0, 2**62, count).astype(np.uint64))
 
 
 def bounds(bank: Bank, windows: Windows) -> np.ndarray:
@@ -40,18 +30,6 @@ def bounds(bank: Bank, windows: Windows) -> np.ndarray:
             for world, start, end in zip(windows.worlds, windows.starts, windows.ends, strict=True)
         ]
     )
-
-
-def costs(policy: Policy, bank: Bank, task: TaskSettings, windows: Windows) -> np.ndarray:
-    """[B, decisions] bill before refunds, and penalty."""
-    seen: list[np.ndarray] = []
-
-    def watch(fleets: FleetBatch) -> None:
-        outcome = fleets.outcomes
-        seen.append(infra_usd(outcome) + outcome["slo_penalty_usd"])
-
-    play(policy, bank, task, windows, watch=watch)
-    return np.stack(seen, axis=1)
 
 
 def commitments(bank: Bank, windows: Windows) -> np.ndarray:
@@ -69,26 +47,6 @@ def assert_above(cost: np.ndarray, lowest: np.ndarray, committed: np.ndarray | N
     assert not below.any(), f"{int(below.sum())} of {below.size} below the bound, the worst by {(lowest - cost).max()}"
 
 
-class Restless:
-    """Any action at any time; some fleets change often, some hardly ever."""
-
-    def __init__(self, task: TaskSettings, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._sizes = (39, len(task.candidates) + 1, task.num_spot_levels, len(task.menu))
-        self._kept: np.ndarray | None = None
-
-    def act(self, readings: np.ndarray) -> np.ndarray:
-        count = len(readings)
-        fresh = np.column_stack([self._rng.integers(0, size, count) for size in self._sizes])
-        if self._kept is None:
-            self._kept = fresh
-        change = self._rng.random(count) < np.linspace(0.02, 0.6, count)
-        self._kept = np.where(change[:, None], fresh, self._kept)
-        actions = self._kept.copy()
-        actions[~change, 0] = 19
-        return actions
-
-
 @pytest.fixture(scope="module")
 def hard_bank() -> Bank:
     """Calm and hot markets, flat and traffic penalties, both routings, heavy work, gaps, silence, retries."""
@@ -104,7 +62,7 @@ def program_optimum(
     good: GoodMinute, shares: list[np.ndarray], prices: np.ndarray, errors: float, late: float
 ) -> float:
     """The primal program of the module's text, for one request per second."""
-    fractions = bound._UTILIZATIONS
+    fractions = bound.UTILIZATIONS
     capacity = np.concatenate([one * fractions for one in good._capacity])
     unit = float((prices / good._capacity).min())
     price = np.repeat(prices, len(fractions)) / unit
@@ -145,7 +103,7 @@ def test_no_instance_answers_more_in_time_than_the_bound_allows(hard_bank: Bank)
         assert (np.diff(shares) >= 0).all()
         service = float(physics["service_s"][kind]) * 1.3
         for utilization in rng.uniform(0.02, 0.99, 40):
-            below = np.searchsorted(bound._UTILIZATIONS, utilization) - 1
+            below = np.searchsorted(bound.UTILIZATIONS, utilization) - 1
             for targets in (1, 3, 7, 20, 99):
                 tail = response_tail(tails[physics["servers"][kind]], targets, utilization, 0.25 / service)
                 assert shares[below] <= tail + 1e-12
@@ -159,11 +117,18 @@ def test_no_random_policy_is_below_the_bound_in_any_minute(hard_bank: Bank, minu
     assert (lowest > 0).mean() > 0.9
 
 
+def test_no_scaling_policy_is_below_the_bound(hard_bank: Bank) -> None:
+    """Step, scheduled, predictive and all other kinds, alone and together, with any candidate and spot share."""
+    windows = windows_of(hard_bank, 120, seed=10, minutes=180)
+    cost = wander_usd(hard_bank, windows, seed=11)
+    assert_above(cost, bounds(hard_bank, windows), commitments(hard_bank, windows))
+
+
 def test_no_rule_is_below_the_bound_in_any_minute(hard_bank: Bank, minutely: TaskSettings, book: RuleBook) -> None:
     windows = windows_of(hard_bank, 60, seed=3)
     lowest = bounds(hard_bank, windows)
     for rule in book.rules:
-        cost = costs(ConstantPolicy(book.action(rule.name, minutely)), hard_bank, minutely, windows)
+        cost = costs(book.policy(rule.name, minutely), hard_bank, minutely, windows)
         assert_above(cost, lowest, commitments(hard_bank, windows))
 
 
@@ -181,29 +146,6 @@ def test_no_fixed_fleet_is_below_the_bound(
         assert_above(
             costs(ConstantPolicy(action), hard_bank, minutely, windows), lowest, commitments(hard_bank, windows)
         )
-
-
-def random_menu(count: int, seed: int) -> tuple[ScalingPolicy, ...]:
-    rng = np.random.default_rng(seed)
-    kinds = ("static", "target_tracking_cpu", "target_tracking_requests", "forecast", "forecast")
-    return tuple(
-        ScalingPolicy.model_validate(
-            {
-                "name": str(number),
-                "kind": kinds[number % len(kinds)],
-                "target_utilization": rng.uniform(0.4, 0.97),
-                "out_points": int(rng.integers(1, 5)),
-                "in_points": int(rng.integers(1, 16)),
-                "low_ratio": rng.uniform(0.5, 0.95),
-                "quantile": rng.uniform(0, 3),
-                "lead": int(rng.integers(0, 7)),
-                "hold_minutes": int(rng.integers(0, 40)),
-                "spot_margin": rng.uniform(0, 0.3),
-                "mean_demand_ratio": rng.uniform(0.3, 3.0),
-            }
-        )
-        for number in range(count)
-    )
 
 
 def test_a_search_over_policies_finds_none_below_the_bound(hard_bank: Bank, task: TaskSettings) -> None:

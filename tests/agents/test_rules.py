@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,22 +8,18 @@ from agents.policies import ConstantPolicy
 from agents.rollout import Windows, play
 from agents.rules import RULES_FILE, Rule, RuleBook, load_rules, save_rules
 from envs.action import encode_action
-from envs.settings import ENVIRONMENT_VERSION, TaskSettings
+from envs.settings import DEFAULT_MENU, ENVIRONMENT_VERSION, TaskSettings
 from simulators.bank import Bank
 from simulators.fleets import FleetBatch
-from simulators.menu import ScalingPolicy, menu_records
+from simulators.menu import PolicyKind, ScalingPolicy, menu_records
 from simulators.records import OUTCOME
 
 
 def test_the_shipped_rules_are_a_menu_with_a_rule_of_every_kind(book: RuleBook, task: TaskSettings) -> None:
     assert [policy.name for policy in task.menu] == [rule.name for rule in book.rules]
-    assert {rule.policy.kind for rule in book.rules} == {
-        "manual",
-        "static",
-        "target_tracking_cpu",
-        "target_tracking_requests",
-        "forecast",
-    }
+    assert [rule.name for rule in book.rules] == [policy.name for policy in DEFAULT_MENU]
+    assert {rule.policy.kind for rule in book.rules} == set(get_args(PolicyKind)) - {"predictive"}
+    assert {other.kind for rule in book.rules for other in rule.policy.also} == {"predictive"}
     assert all(rule.policy.native for rule in book.rules if rule.kind == "aws")
     assert not any(rule.policy.native for rule in book.rules if rule.policy.kind == "forecast")
 
@@ -34,6 +31,8 @@ def test_each_rule_is_one_constant_action_that_does_what_its_policy_does(
     start = int(bank.tapes["first_tick"][0])
     windows = Windows(np.zeros(1, np.int64), np.array([start]), np.array([start + 1440]), np.array([5], np.uint64))
     for rule in book.rules:
+        if not rule.is_constant:
+            continue
         fleets = FleetBatch(bank, menu_records([rule.policy]), 1)
         fleets.reset(np.zeros(1, np.int64), windows.worlds, windows.starts, windows.ends, windows.seeds)
         total = np.zeros((), OUTCOME)

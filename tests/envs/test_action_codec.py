@@ -65,7 +65,7 @@ def test_a_wrong_shape_is_refused(task: TaskSettings) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"scale": 20}, {"scale": -20}, {"candidate": 9}, {"spot_percent": 55}, {"spot_percent": 110}, {"policy": 7}],
+    [{"scale": 20}, {"scale": -20}, {"candidate": 9}, {"spot_percent": 55}, {"spot_percent": 110}, {"policy": 12}],
 )
 def test_no_action_is_made_for_values_outside_the_space(task: TaskSettings, wrong: dict[str, int]) -> None:
     values = {"scale": 0, "candidate": 0, "spot_percent": 0, "policy": 0} | wrong

@@ -68,7 +68,7 @@ def test_help_is_quick_to_import_and_says_what_the_command_does(command: str) ->
 
 def config_models() -> dict[str, type[BaseModel]]:
     from agents.experiment import TrainSettings
-    from agents.rules import RuleBook
+    from agents.rules import RuleBook, TraceBooks
     from agents.variations import VariationTable
     from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
@@ -82,6 +82,8 @@ def config_models() -> dict[str, type[BaseModel]]:
         "forecast_series": SeriesList,
         "influence": VariationTable,
         "rules": RuleBook,
+        "rules_per_trace": TraceBooks,
+        "rules_untuned": RuleBook,
         "splits": Splits,
         "suite": Suite,
         "train": TrainSettings,

@@ -36,6 +36,8 @@ def bill(fleet: Fleet, world: World, outcome: Outcome, arrivals: float) -> None:
             piece = min(end, hour_end) - second
             usage[bill_line(item)] += piece * price_usd_per_s(world, item, second)
             outcome["billed_instance_s"] += piece
+            outcome["list_usd"] += piece * float(physics["on_demand_usd_per_s"][item.type])
+            outcome["billed_capacity_requests"] += piece * float(physics["capacity_rps"][item.type])
             outcome["volume_usd"] += piece * float(physics["volume_usd_per_s"])
             second += piece
     outcome["spot_usd"] += usage["spot_usd"]

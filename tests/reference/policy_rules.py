@@ -122,7 +122,11 @@ def scheduled_size(fleet: Fleet, world: World, policy: Any) -> int:
     minute = (world.first_minute_of_week + fleet.tick) % MINUTES_PER_WEEK
     entries = range(int(policy["num_scheduled"]))
     begun = [entry for entry in entries if policy["scheduled_minute"][entry] <= minute]
-    return int(policy["scheduled_instances"][begun[-1] if begun else entries[-1]])
+    entry = begun[-1] if begun else entries[-1]
+    ratio = float(policy["scheduled_ratio"][entry])
+    if not math.isnan(ratio):
+        return instances_for(fleet, world, policy, ratio * world.mean_demand_rps)
+    return int(policy["scheduled_instances"][entry])
 
 
 def predicted_size(fleet: Fleet, world: World, policy: Any) -> int:

@@ -185,6 +185,10 @@ def _policies() -> tuple[ScalingPolicy, ...]:
     schedule = tuple(ScheduledSize(minute_of_week=at, instances=size) for at, size in ((1500, 4), (1700, 9), (2100, 2)))
     only_out = steps.model_copy(update={"name": "only out", "low_threshold": None, "steps_in": ()})
     scheduled = ScalingPolicy(name="scheduled", kind="scheduled", schedule=schedule)
+    ratios = tuple(
+        ScheduledSize(minute_of_week=at, mean_demand_ratio=ratio) for at, ratio in ((1600, 0.5), (1900, 1.7))
+    )
+    by_ratio = ScalingPolicy(name="by ratio", kind="scheduled", schedule=ratios, spot_margin=0.3)
     together = {
         "tracked and predicted": (cpu, predictive),
         "predicted and never in": (predictive, never_in),
@@ -210,6 +214,7 @@ def _policies() -> tuple[ScalingPolicy, ...]:
         exact,
         simple,
         scheduled,
+        by_ratio,
         predictive,
         *(
             first.model_copy(update={"name": name, "also": tuple(others)})

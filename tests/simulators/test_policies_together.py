@@ -148,3 +148,26 @@ def test_a_schedule_repeats_every_week(player: type[OneFleet]) -> None:
         fleet.step(1, scale=1 if minute >= 35 else 0)
         sizes.append(int(fleet.state["desired"]))
     assert sizes == [4] * 10 + [8] * 15 + [4] * 10 + [5] * 5
+
+
+@BOTH
+def test_a_schedule_in_shares_of_mean_demand(player: type[OneFleet]) -> None:
+    """The size a static policy has for the same demand, and a margin that holds at the spot share."""
+    schedule = (ScheduledSize(minute_of_week=0, mean_demand_ratio=0.5), ScheduledSize(minute_of_week=5, instances=7))
+    bank = tiny_bank(np.full(60, 96.0), settings=WorldSettings(physics=INSTANT), minute_of_week=0)
+    scheduled = player(bank, ScalingPolicy(name="day", kind="scheduled", schedule=schedule, spot_margin=0.5))
+    static = player(bank, ScalingPolicy(name="same", kind="static", mean_demand_ratio=0.5, spot_margin=0.5))
+    sizes = []
+    for spot in (0.0, 1.0):
+        for fleet in (scheduled, static):
+            fleet.step(1, spot=spot)
+            sizes.append(int(fleet.state["desired"]))
+    assert sizes[0] == sizes[1] < sizes[2] == sizes[3]
+    scheduled.step(10)
+    assert int(scheduled.state["desired"]) == 7
+
+
+def test_a_scheduled_size_is_one_or_the_other() -> None:
+    for both in ({}, {"instances": 3, "mean_demand_ratio": 1.0}):
+        with pytest.raises(ValueError, match="give either instances or mean_demand_ratio"):
+            ScheduledSize.model_validate({"minute_of_week": 5, **both})

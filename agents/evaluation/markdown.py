@@ -1,0 +1,221 @@
+"""``report.md``: the tables of a report, made from the content of its ``report.json`` alone."""
+
+from collections.abc import Iterable, Sequence
+
+from agents.evaluation.contest import BOUND
+from agents.evaluation.summaries import Json
+
+_GROUPS = {
+    "requests": "Request traces",
+    "other": "Other shapes",
+    "pattern": "Held-out patterns",
+    "apart": "Apart: too few requests a step",
+}
+
+
+def markdown(content: Json) -> str:
+    """Return ``report.md``."""
+    parts = [f"# Comparison\n\n{content['first_line']}\n", _method(content)]
+    if content.get("findings"):
+        parts.append(
+            "**The judge finds fault with this report:**\n\n" + "\n".join(map("- {}".format, content["findings"]))
+        )
+    if content.get("gap_closed"):
+        parts.append(_learned(content))
+    parts += [_overall(content), _waterfall(content), _by_kind(content), _by_trace(content)]
+    parts += [_shift(content), _cadence(content), _perfect(content), _planner(content)]
+    parts += [_details(content), _calibration(content)]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _text(value: float | None, pattern: str = "{:.4f}") -> str:
+    return "" if value is None else pattern.format(value)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def _gap(item: Json | None) -> str:
+    if item is None or item["value"] is None:
+        return ""
+    low, high = item["ci95"]
+    interval = "" if low is None else f" ({low:.3f} to {high:.3f})"
+    return f"{item['value']:.3f}{interval}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _method(content: Json) -> str:
+    markets = len(next(iter(content["market_seeds"].values())))
+    return (
+        f"Best rule, named on validation worlds before the test worlds were played: **{content['best_rule']}**. "
+        f"{len(content['reference'])} test scenarios x {markets} markets of their own; totals before refunds, over the "
+        "cost of on-demand m6i.large at 60 % utilisation for mean demand, every scenario counting the same.\n"
+    )
+
+
+def _learned(content: Json) -> str:
+    gap, equal = content["gap_closed"], content["bill_at_equal_bad_minutes"]
+    lines = (
+        f"Gap closed from the best rule to the bound: **{_gap(gap) or 'undefined'}** (95 % interval), cheaper than the "
+        f"rule on {gap['wins']} of {gap['of']} traces.\n"
+    )
+    if equal["value"] is None:
+        return lines + "The best rule reaches the learned policy's bad minutes at no setting of its front.\n"
+    low, high = (_percent(value) for value in equal["ci95"])
+    return (
+        f"{lines}Bill at no more bad minutes than the learned policy's: {_percent(equal['value'])} below the best "
+        f"rule's (95 % interval {low} to {high}).\n"
+    )
+
+
+def _overall(content: Json) -> str:
+    head = ("policy", "kind", "total", "bill", "penalty", "refunds", "bad minutes")
+    rows = [
+        (row["name"], row["kind"], *(_text(row[key]) for key in head[2:6]), _percent(row["bad_minutes_fraction"]))
+        for row in sorted(content["rows"], key=lambda row: float(row["total"]))
+    ]
+    for name, key in ((BOUND, "bound_over_reference"), (f"{BOUND}, tighter", "tight_bound_over_reference")):
+        rows.append((name, "bound", _text(content[key]), "", "", "", ""))
+    return _table(head, rows)
+
+
+def _waterfall(content: Json) -> str:
+    item = content.get("waterfall")
+    if item is None:
+        return ""
+    steps = item["over_reference"]
+    text = f"What {item['of']} saves against {item['vs']}, over reference; negative steps cost more."
+    return f"## Where the saving comes from\n\n{text}\n\n{_table(tuple(steps), [tuple(map(_text, steps.values()))])}"
+
+
+def _summaries(title: str, items: Json) -> str:
+    """Return one table of several summaries: total and bad minutes of each policy in each."""
+    names = list(next(iter(items.values()))["policies"])
+    head = ("policy", *(f"{name}, total (bad)" for name in items))
+    rows = []
+    for name in names:
+        cells = (item["policies"][name] for item in items.values())
+        rows.append((name, *(f"{_text(cell['total'])} ({_percent(cell['bad_minutes_fraction'])})" for cell in cells)))
+    rows.append((BOUND, *(_text(item["bound"]) for item in items.values())))
+    if any(item["gap_closed"] for item in items.values()):
+        rows.append(("gap closed", *(_gap(item["gap_closed"]) for item in items.values())))
+    return f"## {title}\n\n{_table(head, rows)}"
+
+
+def _by_kind(content: Json) -> str:
+    return _summaries("By kind of demand", {_GROUPS[key]: item for key, item in content["by_kind"].items()})
+
+
+def _by_trace(content: Json) -> str:
+    head = (
+        "trace",
+        "kind",
+        "best rule",
+        "AWS",
+        "learned",
+        "tighter bound",
+        "bound",
+        "gap closed",
+        "infeasible minutes",
+    )
+    rows = []
+    for trace, row in content["per_trace"].items():
+        totals = (_text(row[key]) for key in ("best_rule", "aws", "learned", "tight_bound", "bound"))
+        infeasible = f"{content['infeasible_minutes'][trace]:.0f}"
+        rows.append((trace, row["kind"], *totals, _gap(row["gap_closed"]), infeasible))
+    return f"## By trace\n\n{_table(head, rows)}"
+
+
+def _shift(content: Json) -> str:
+    if "shift" not in content:
+        return ""
+    return _summaries("When the world is another one", content["shift"])
+
+
+def _cadence(content: Json) -> str:
+    if "cadence" not in content:
+        return ""
+    parts = []
+    for key, title in (("cadence", "How often it decides"), ("adherence", "How much of the advice is followed")):
+        items = content[key]
+        head = ("policy", *(f"{name}, total (bad)" for name in next(iter(items.values()))))
+        rows = [
+            (
+                policy,
+                *(f"{_text(cell['total'])} ({_percent(cell['bad_minutes_fraction'])})" for cell in cells.values()),
+            )
+            for policy, cells in items.items()
+        ]
+        parts.append(f"## {title}\n\n{_table(head, rows)}")
+    return "\n".join(parts)
+
+
+def _perfect(content: Json) -> str:
+    item = content.get("perfect_forecasts")
+    if item is None:
+        return ""
+    return (
+        f"## Perfect forecasts\n\n{item['rule']} costs {_text(item['own'])} of reference with its own forecasts, "
+        f"{_text(item['perfect'])} with perfect ones; the bound is {_text(item['bound'])}. The first difference is "
+        "noise of the forecasts, the second is left to decisions.\n"
+    )
+
+
+def _planner(content: Json) -> str:
+    item = content.get("planner")
+    return "" if item is None else _summaries("The planner", {"its windows": item}) + f"\n{item['windows']}\n"
+
+
+def _details(content: Json) -> str:
+    head = (
+        "policy",
+        "total",
+        "bill",
+        "bad minutes",
+        "longest bad run",
+        "served in time",
+        "p95 ms",
+        "p99 ms",
+        "utilisation",
+        "interruptions",
+        "launches/day",
+        "refunds",
+    )
+    shown = [row["name"] for row in content["rows"] if row["kind"] != "constant"]
+    parts = ["## Details by trace\n"]
+    for trace, reference in content["reference"].items():
+        rows = [_detail(name, content["policies"][name][trace], reference) for name in shown]
+        parts.append(f"### {trace} ({content['trace_kind'][trace]})\n\n{_table(head, rows)}")
+    return "\n".join(parts)
+
+
+def _detail(name: str, row: Json, reference: float) -> tuple[str, ...]:
+    return (
+        name,
+        _text(row["total_usd"] / reference),
+        _text(row["infra_usd"] / reference),
+        _percent(row["bad_minutes_fraction"]),
+        f"{row['longest_bad_run_minutes']:.0f} min",
+        _percent(row["slo_attainment_requests"]),
+        _text(row["p95_ms"], "{:.0f}"),
+        _text(row["p99_ms"], "{:.0f}"),
+        f"{100 * row['mean_utilization']:.0f} %",
+        f"{row['interruptions']:.1f}",
+        f"{row['launches_per_day']:.1f}",
+        f"${row['refunds_usd']:.2f}",
+    )
+
+
+def _calibration(content: Json) -> str:
+    lines = [f"- {name}: {sentence}" for name, sentence in content["calibration"].items()]
+    lines.append(
+        "\nNumbers come from a simulator built on AWS's documents and public measurements; nothing here was checked "
+        "against a live account."
+    )
+    return "## Calibration\n\n" + "\n".join(lines)
