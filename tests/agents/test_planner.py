@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from agents.planner import Planner, PlannerSettings
-from agents.policies import ConstantPolicy
 from agents.rollout import Windows, cost_ratio, play, random_windows, whole_windows
 from agents.rules import RuleBook
 from envs.action import decode
@@ -140,5 +139,5 @@ def test_it_beats_every_rule_on_training_worlds(task: TaskSettings, book: RuleBo
     windows.ends[:] = windows.starts + 360
     planned = play(Planner(task, book, SMALL), worlds, task, windows)
     for rule in book.rules:
-        constant = play(ConstantPolicy(book.action(rule.name, task)), worlds, task, windows)
+        constant = play(book.policy(rule.name, task), worlds, task, windows)
         assert cost_ratio(planned) < cost_ratio(constant), rule.name
