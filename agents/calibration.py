@@ -23,7 +23,7 @@ from agents.ground import Ground
 from agents.policies import SideBySide
 from agents.rollout import Windows, play
 from agents.rules import Rule, RuleBook
-from agents.search_space import Parameters, parameters_of, search_space, with_parameters
+from agents.search_space import Parameters, parameters_of, search_space, starting_points, with_parameters
 from envs.settings import TaskSettings
 from simulators.bank import Bank
 from simulators.fleets import infra_usd
@@ -138,10 +138,7 @@ def search(
     storage: Path | None = None,
     on_trial: Callable[[], None] = lambda: None,
 ) -> list[Tried]:
-    """Play at most ``trials`` settings of a rule, the given one first; return all that were played.
-
-    The given setting with half and all of the fleet on spot comes next, so that the search begins in each of the three
-    regions that a rule's other parameters have to suit.
+    """Play at most ``trials`` settings of a rule, its starting points first; return all that were played.
 
     Args:
         rule: The setting to start from.
@@ -161,9 +158,7 @@ def search(
     for _ in tried:
         on_trial()
     if not tried and not random:
-        point = parameters_of(rule)
-        starts = [{**point, **spot} for spot in ({}, {"spot_percent": 50}, {"spot_percent": 100}) if space or not spot]
-        for start in starts:
+        for start in starting_points(rule):
             study.enqueue_trial(start, skip_if_exists=True)
     budget = trials if space else 1
     weight = PENALTY_WEIGHTS.get(rule.name, 1.0)

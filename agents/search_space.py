@@ -125,6 +125,21 @@ def parameters_of(rule: Rule) -> Parameters:
     return parameters | {"candidate": rule.candidate}
 
 
+def starting_points(rule: Rule) -> list[Parameters]:
+    """Return where a search begins: the rule as it stands, then neighbours that its other parameters have to suit.
+
+    Those are half and all of the fleet on spot, and for a timetable also one size all week, all of it on spot: a search
+    that begins in one of these regions only may never leave it.
+    """
+    point = parameters_of(rule)
+    if not point:
+        return [point]
+    points = [point, {**point, "spot_percent": 50}, {**point, "spot_percent": 100}]
+    if rule.policy.kind == "scheduled":
+        points.append({**points[-1], "other_ratio": point["ratio"], "weekend_factor": 1.0})
+    return points
+
+
 def _policy_with(policy: ScalingPolicy, parameters: Parameters) -> ScalingPolicy:
     update: dict[str, object] = {
         name: value for name, value in parameters.items() if name in ScalingPolicy.model_fields

@@ -46,6 +46,7 @@ def evaluate(
             say(f"evaluate: {message}")
 
     with clear_errors("evaluate"):
+        demand = _demand(traces, split, data, mean_instances)
         from agents.evaluation.scoring import PLAYED_FOLDER, score
         from agents.evaluation.trace_rules import trace_books
         from agents.evaluation.worlds import validation_worlds, worlds_for_test
@@ -54,7 +55,7 @@ def evaluate(
         from envs.worlds import shipped_workloads
         from telemetry.provenance import write_record
 
-        lineup, demand = _lineup(bundle, policy), _demand(traces, split, data, mean_instances)
+        lineup = _lineup(bundle, policy)
         tested = demand.scenarios(lineup.task, on_broken=on_broken, say=say, apart=apart)
         names = {item.name for item in tested}
         books = trace_books(

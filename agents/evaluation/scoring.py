@@ -18,7 +18,6 @@ from agents.evaluation.store import Store
 from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import Json
 from agents.evaluation.worlds import Worlds
-<<<<<<< HEAD
 from agents.planner import Planner, PlannerSettings
 from agents.policies import Policy
 from agents.rules import RuleBook
@@ -62,9 +61,6 @@ def bundle_lineup(bundle: Bundle) -> Lineup:
         {SHIPPED: str(bundle.manifest["files"][POLICY_FILE])},
         bundle.manifest["seeds"],
     )
-=======
-from agents.policies import Policy
->>>>>>> wt-page
 
 
 def score(
@@ -89,14 +85,14 @@ def score(
         validation: Worlds that name the best rule.
         out: Folder of the report.
         perfect: Makes the test scenarios with perfect forecasts, for a study.
-        studies: Also compare with perfect forecasts, in other worlds, at other cadences and with half of the advice ignored.
+        studies: Also compare with perfect forecasts, in other worlds, at other cadences, and with half of
+            the advice ignored.
         planner: Also play the planner, on a part of the test worlds.
         say: Told what is being played.
 
     Raises:
         KeyboardInterrupt: Interrupted before there was anything to report.
     """
-<<<<<<< HEAD
     desk = Desk(Store(out / PLAYED_FOLDER))
     contest = compare(
         lineup.book,
@@ -158,15 +154,6 @@ def _days(contest: Contest, lineup: Lineup) -> dict[str, Days]:
     for name in (contest.best_rule, *contest.names("aws")[:1]):
         shown[name] = lineup.book.policy(name, task)
     return {
-=======
-    contest = compare(bundle.rules, bundle.task, test, validation, learned=learned, shipped=shipped, say=say)
-    content = write_report(contest, bundle.rules, out, seeds=bundle.manifest["seeds"])
-    tracking = contest.names("aws")[0]
-    shown: dict[str, Policy] = {name: learned[name] for name in learned}
-    for name in dict.fromkeys((contest.best_rule, tracking)):
-        shown[name] = bundle.rules.policy(name, bundle.task)
-    days = {
->>>>>>> wt-page
         scenario.name: {
             name: record_day(policy, test.bank, task, index * len(test.seeds), scenario.first_tick)
             for name, policy in shown.items()

@@ -374,8 +374,8 @@ def test_the_command_scores_a_folder_and_names_what_is_broken(bundle_folder: Pat
     assert {len(seeds) for seeds in content["market_seeds"].values()} == {2}
     assert done.stdout.startswith("The learned policy")
     assert done.stdout.splitlines()[0] in (out / "report.md").read_text()
-    pictures = {path.name for path in out.glob("*.png")}
-    assert pictures == {"cost_against_bad_minutes.png", "day_shop.png", "day_radio.png"}
+    written = {path.name for path in out.iterdir()}
+    assert written >= {"cost_against_bad_minutes.png", "day_shop.png", "day_radio.png", "report.html", "record.json"}
 
 
 def test_the_command_refuses_what_it_cannot_use(bundle_folder: Path, tmp_path: Path) -> None:
