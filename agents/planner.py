@@ -10,7 +10,7 @@ sizes around the one that the best tail wants are tried on all. *What*, every ha
 refusal: launch specification and spot share, on longer futures; the present choice stays unless another has been
 cheaper by a margin.
 
-The effort is a number of simulated minutes, never a reading of the clock, so a result depends on readings and seed only.
+The effort is a number of simulated minutes, never a reading of the clock: a result depends on readings and seed only.
 """
 
 from typing import Final
@@ -25,15 +25,16 @@ from agents.planning.memory import Memory
 from agents.planning.sizes import Sizes
 from agents.planning.trial import Plans, Trial
 from agents.rules import RuleBook
-from envs.action import MAX_SCALE
 from envs.settings import TaskSettings
-from simulators.records import DECISION
+from simulators.records import DECISION, TICKS_PER_ROW
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Choice = tuple[int, float]
 
 _SPOT_SHARES: Final = (0.0, 0.5, 0.8)
+_TAIL_MINUTES: Final = 20
+_LONGEST_MINUTES: Final = 200
 
 
 class PlannerSettings(BaseModel):
@@ -45,7 +46,7 @@ class PlannerSettings(BaseModel):
         tail_memory: Weight of what the tails cost at earlier decisions, for each decision since.
         size_steps: Sizes tried below the one that the best tail wants; twice as many are tried above.
         size_step: Distance between two of them as a share of it, at least one instance.
-        horizon_minutes: Length of a rollout for the size.
+        horizon_minutes: Length of a rollout for the size; longer where decisions are rare, up to 200.
         choice_futures: Futures of each fleet for specification and spot share.
         choice_minutes: Length of a rollout for them; its second half stands for ``tail_hours`` more.
         choice_every: Decisions between two choices.
@@ -62,12 +63,12 @@ class PlannerSettings(BaseModel):
     tail_memory: float = Field(0.9, ge=0, lt=1)
     size_steps: int = Field(3, ge=0, le=20)
     size_step: float = Field(0.07, ge=0, le=1)
-    horizon_minutes: int = Field(25, ge=10, le=200, multiple_of=5)
+    horizon_minutes: int = Field(25, ge=10, le=_LONGEST_MINUTES, multiple_of=5)
     choice_futures: int = Field(12, ge=1, le=512)
-    choice_minutes: int = Field(120, ge=10, le=200, multiple_of=5)
+    choice_minutes: int = Field(120, ge=10, le=_LONGEST_MINUTES, multiple_of=5)
     choice_every: int = Field(6, ge=1)
-    tail_hours: float = Field(3.0, ge=0)
-    switch_margin: float = Field(0.05, ge=0, lt=1)
+    tail_hours: float = Field(2.0, ge=0)
+    switch_margin: float = Field(0.1, ge=0, lt=1)
     chunk: int = Field(16, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -93,8 +94,10 @@ class Planner:
         self._sizes = Sizes(self._task)
         common = {"fleets": self._settings.chunk}
         menu, world = self._sizes.menu, task.world
+        longer = max(self._settings.horizon_minutes, task.decision_minutes + _TAIL_MINUTES)
+        self._horizon = min(longer // TICKS_PER_ROW * TICKS_PER_ROW, _LONGEST_MINUTES)
         self._size_trial = Trial(
-            catalogue, world, menu, futures=self._settings.futures, minutes=self._settings.horizon_minutes, **common
+            catalogue, world, menu, futures=self._settings.futures, minutes=self._horizon, **common
         )
         self._choice_trial = Trial(
             catalogue,
@@ -141,10 +144,10 @@ class Planner:
         self._imagine(self._choice_trial, readings, rows)
         for row, fleet in enumerate(rows):
             present = (int(self._spec[fleet]), float(self._spot[fleet]))
-            options = [present, *((spec, 1.0) for spec in range(len(self._task.candidates)))]
+            options = list(dict.fromkeys([present, *((spec, 1.0) for spec in range(len(self._task.candidates)))]))
             cost = self._cost_of_choices(fleet, row, options)
             leader = min(cost, key=lambda option: cost[option])
-            shares = [(leader[0], self._on_grid(share)) for share in _SPOT_SHARES]
+            shares = dict.fromkeys((leader[0], self._on_grid(share)) for share in _SPOT_SHARES)
             cost |= self._cost_of_choices(fleet, row, [option for option in shares if option not in cost])
             before = self._savings[fleet]
             savings = {
@@ -163,6 +166,8 @@ class Planner:
 
     def _cost_of_choices(self, fleet: int, row: int, options: list[Choice]) -> dict[Choice, float]:
         """Return what each choice costs, followed for the length of a rollout and some hours like its second half."""
+        if not options:
+            return {}
         settings = self._settings
         decisions = np.zeros(len(options), DECISION)
         for place, (spec, spot) in enumerate(options):
@@ -234,6 +239,6 @@ class Planner:
             Plans(own, first.ravel(), then.ravel()),
             futures,
             split_minutes=self._task.decision_minutes,
-            minutes=self._settings.horizon_minutes,
+            minutes=self._horizon,
         )
         return np.asarray(total.mean(axis=1).reshape(tails.shape))

@@ -52,12 +52,16 @@ class DemandPast:
     """What the past of each fleet says about its demand.
 
     Attributes:
-        scores: [B, n] standard normal scores of past one-step forecasts (``score_of``).
+        scores: [B, n] standard normal scores of past one-step forecasts (``score_of``), in order.
+        surprises: [B, n] what of them the last visible minute did not tell.
+        start: [B] score of the first step that the last visible minute tells to expect now.
         roughness: [B] size of the minute noise over the usual one.
         reference_rps: [B] guess of the mean demand that scales the penalty.
     """
 
     scores: FloatArray
+    surprises: FloatArray
+    start: FloatArray
     roughness: FloatArray
     reference_rps: FloatArray
 
@@ -77,8 +81,8 @@ def step_quantiles(readings: NDArray[np.void], steps: int) -> FloatArray:
     """Return [B, J, Q] the forecast of each five-minute step, between leads by linear interpolation, not crossing.
 
     Step j is the mean of the ticks ``5 (j - 1)`` to ``5 j`` after the last visible one, as a forecast's lead is. A
-    spread below 1 % of the median at the first step counts as 1 %; where no forecast is available the last value spreads
-    by 10 % at the first step and with the root of time (assumptions, so that no future is taken for certain).
+    spread below 1 % of the median at the first step counts as 1 %; where no forecast is available the last value
+    spreads by 10 % at the first step and with the root of time (assumptions: no future is taken for certain).
     """
     minutes = TICKS_PER_ROW * np.arange(1, steps + 1)
     leads = np.array(LEAD_MINUTES)
@@ -121,7 +125,7 @@ def score_of(quantiles: FloatArray, value: FloatArray) -> FloatArray:
     return np.asarray(np.clip(score, -_MOST_SCORE, _MOST_SCORE))
 
 
-def like_the_past(draws: Draws, scores: FloatArray) -> FloatArray:
+def like_the_past(draws: Draws, past: DemandPast) -> FloatArray:
     """Return [B, F, J] shocks: stretches of each fleet's own past scores, and usual ones as long as it has few.
 
     The shocks of the chain are the scores of one-step forecasts, so where those were off in the past (bursts that no
@@ -131,9 +135,10 @@ def like_the_past(draws: Draws, scores: FloatArray) -> FloatArray:
 
     Args:
         draws: Shared random numbers.
-        scores: [B, n] past scores in order.
+        past: Scores so far; a stretch begins with what the last visible minute did not tell.
     """
-    futures, steps = draws.shocks.shape
+    scores = past.scores
+    steps = draws.shocks.shape[1]
     usual = _USUAL_SCALE * stdtrit(_USUAL_FREEDOM, ndtr(draws.shocks))
     shocks = np.repeat(usual[None], len(scores), axis=0)
     stretches = scores.shape[1] - steps + 1
@@ -141,7 +146,8 @@ def like_the_past(draws: Draws, scores: FloatArray) -> FloatArray:
         return shocks
     share = stretches / (stretches + _USUAL_STRETCHES)
     from_past = np.flatnonzero(draws.picks < share)
-    own = np.lib.stride_tricks.sliding_window_view(scores, steps, axis=1)
+    own = np.lib.stride_tricks.sliding_window_view(scores, steps, axis=1).copy()
+    own[:, :, 0] = past.surprises[:, :stretches]
     order = np.argsort(own[:, :, :_EARLY_STEPS].max(axis=2), axis=1, kind="stable")
     place = (draws.picks[from_past] / share * stretches).astype(np.int64)
     shocks[:, from_past] = np.take_along_axis(own, order[:, place, None], axis=1)
@@ -156,11 +162,11 @@ def step_correlations(quantiles: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.clip(squared, 0.0, _MOST_CORRELATION)))
 
 
-def score_paths(correlations: FloatArray, shocks: FloatArray) -> FloatArray:
-    """Return [B, F, J] scores: a Markov chain with [B, J - 1] correlations, driven by [B, F, J] shocks."""
+def score_paths(correlations: FloatArray, start: FloatArray, shocks: FloatArray) -> FloatArray:
+    """Return [B, F, J] scores: a Markov chain with [B, J - 1] correlations from [B] on, driven by [B, F, J] shocks."""
     steps = shocks.shape[2]
     scores = np.empty(shocks.shape)
-    scores[:, :, 0] = shocks[:, :, 0]
+    scores[:, :, 0] = start[:, None] + shocks[:, :, 0]
     for step in range(1, steps):
         keep = correlations[:, step - 1, None]
         scores[:, :, step] = keep * scores[:, :, step - 1] + np.sqrt(1.0 - keep**2) * shocks[:, :, step]

@@ -2,9 +2,9 @@
 
 A type is either calm or hot for as long as it is looked at (``simulators.market_settings``). The chance that it is hot
 follows Bayes' rule from its Spot Advisor band, the time it was used, and how often it was interrupted or refused. Calm
-pools are taken to hold for the length of a plan (one is interrupted once in months). Hot ones play a window of a library
-of hot markets: one that follows an interruption or a refusal as recent as the last one seen, one that begins with room
-where the type is in use, any other where nothing is known. Types are drawn one by one, zones of a type together.
+pools are taken to hold for the length of a plan (one is interrupted once in months). Hot ones play a window of a
+library of hot markets: one that follows an interruption or a refusal as recent as the last one seen, one that begins
+with room where the type is in use, any other where nothing is known. Types are drawn one by one, zones together.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from simulators.catalogue import Catalogue
 from simulators.market import MarketSettings, draw_market
-from simulators.records import AMPLE, DRY, MAX_TYPES, ZONES
+from simulators.records import AMPLE, DRY, ZONES
 from telemetry.splits import load_splits
 
 FloatArray = NDArray[np.float64]
@@ -73,7 +73,7 @@ def draw_library(catalogue: Catalogue) -> HotLibrary:
         return np.stack([getattr(tape, name) for tape in tapes]).reshape(_TAPES, -1, kinds, ZONES)
 
     state, reclaim = by_zone("pool_state"), by_zone("reclaim")
-    taken = reclaim.any(axis=3)
+    taken: NDArray[np.bool_] = np.asarray(reclaim.any(axis=3))
     taken[:, 1:] &= ~taken[:, :-1]
     return HotLibrary(
         pool_state=state,
@@ -146,7 +146,7 @@ def _window(
     """Return tape, first tick and type of a window that suits what was seen of a type; hot types are alike."""
     reclaim = int(evidence.minutes_since_reclaim[fleet, kind])
     refusal = int(evidence.minutes_since_refusal[fleet, kind])
-    tapes, length, kinds, _ = library.pool_state.shape
+    tapes, length = library.pool_state.shape[:2]
     if min(reclaim, refusal) <= _RECENT_MINUTES:
         events, after = (library.reclaimed, reclaim) if reclaim < refusal else (library.dry, refusal)
     elif evidence.in_use[fleet, kind]:

@@ -13,6 +13,9 @@ from telemetry.resample import NOISE_PHI, NOISE_SIGMA, tick_noise
 
 _PRIOR_WEIGHT: Final = 12.0
 _MOST_PAST: Final = 7 * 288
+_USUAL_SLOPE: Final = 0.4
+_SLOPE_WEIGHT: Final = 100.0
+_MOST_HINT: Final = 8.0
 _LEAST_ROUGHNESS: Final = 0.1
 _MOST_ROUGHNESS: Final = 3.0
 
@@ -43,7 +46,9 @@ class Memory:
         self._reclaim = np.zeros((fleets, kinds), np.int64)
         self._refusal = np.zeros((fleets, kinds), np.int64)
         self._in_use = np.zeros((fleets, kinds), np.bool_)
-        self._past: list[NDArray[np.float64]] = []
+        self._scores: list[NDArray[np.float64]] = []
+        self._surprises: list[NDArray[np.float64]] = []
+        self._hint, self._products, self._hint_squares = np.zeros(fleets), np.zeros(fleets), np.zeros(fleets)
         self._expected: NDArray[np.float64] | None = None
         self._demand_rps, self._days = np.zeros(fleets), 0.0
         self._squares, self._weight = np.zeros(fleets), np.zeros(fleets)
@@ -64,7 +69,7 @@ class Memory:
             setattr(self, name, minutes)
         recent = np.minimum(self._reclaim, self._refusal) <= self._step
         self._events += recent
-        self.fresh = recent.any(axis=1)
+        self.fresh = np.asarray(recent.any(axis=1))
         self._observe_minutes(readings)
         self._observe_forecasts(readings)
 
@@ -80,24 +85,42 @@ class Memory:
         self._reference_rps = (usual + self._demand_rps * self._step / 1440.0) / (1.0 + self._days)
 
     def _observe_forecasts(self, readings: NDArray[np.void]) -> None:
-        """Score the five minutes just seen by what was forecast for them at the last decision."""
-        if self._step != TICKS_PER_ROW:
-            return
-        if self._expected is not None:
-            self._past = [*self._past, score_of(self._expected, readings["demand_mean_rps"][:, 0])][-_MOST_PAST:]
-        self._expected = step_quantiles(readings, 1)[:, 0]
+        """Score the five minutes just seen by what was forecast for them at the last decision.
+
+        Part of such a score is told by the last minute visible at that decision: its own score times a slope, fitted to
+        each fleet by least squares beside a hundred scores at the usual slope.
+        """
+        expected = step_quantiles(readings, 1)[:, 0]
+        hint = np.clip(score_of(expected, readings["demand_rps"]), -_MOST_HINT, _MOST_HINT)
+        if self._expected is not None and self._step == TICKS_PER_ROW:
+            score = score_of(self._expected, readings["demand_mean_rps"][:, 0])
+            self._scores = [*self._scores, score][-_MOST_PAST:]
+            self._surprises = [*self._surprises, score - self._slope * self._hint][-_MOST_PAST:]
+            self._products += self._hint * np.clip(score, -_MOST_HINT, _MOST_HINT)
+            self._hint_squares += self._hint**2
+        self._expected, self._hint = expected, hint
+
+    @property
+    def _slope(self) -> NDArray[np.float64]:
+        slope = (self._products + _SLOPE_WEIGHT * _USUAL_SLOPE) / (self._hint_squares + _SLOPE_WEIGHT)
+        return np.asarray(np.clip(slope, 0.0, 1.0))
 
     def demand_past(self, rows: NDArray[np.int64]) -> DemandPast:
         """Return what some fleets' past says about their demand.
 
         Scores are those of the last week at most, and none where decisions are not five minutes apart. Roughness comes
-        from the last minutes seen against their five-minute means; the reference from the known mean, counted as a day's
-        worth, and all demand seen.
+        from the last minutes seen against their five-minute means; the reference from the known mean, counted as a
+        day's worth, and all demand seen.
         """
-        scores = np.stack(self._past, axis=1)[rows] if self._past else np.zeros((len(rows), 0))
+        none = np.zeros((len(rows), 0))
         square = (self._squares[rows] + _PRIOR_WEIGHT * self._usual) / (self._weight[rows] + _PRIOR_WEIGHT)
-        roughness = np.clip(np.sqrt(square / self._usual), _LEAST_ROUGHNESS, _MOST_ROUGHNESS)
-        return DemandPast(scores, roughness, self._reference_rps[rows])
+        return DemandPast(
+            scores=np.stack(self._scores, axis=1)[rows] if self._scores else none,
+            surprises=np.stack(self._surprises, axis=1)[rows] if self._surprises else none,
+            start=(self._slope * self._hint)[rows],
+            roughness=np.clip(np.sqrt(square / self._usual), _LEAST_ROUGHNESS, _MOST_ROUGHNESS),
+            reference_rps=self._reference_rps[rows],
+        )
 
     def evidence(self, library: HotLibrary, rows: NDArray[np.int64]) -> SpotEvidence:
         """Return what some fleets know of every type."""

@@ -96,7 +96,7 @@ class Sizes:
         worst_by_lead = np.maximum.accumulate(forecast[:, lower] * (1.0 - share) + forecast[:, lower + 1] * share)
         worst = np.maximum(worst_by_lead[policies["lead"], np.arange(len(policies))], reading["demand_rps"])
         need = worst / (policies["target_utilization"] * self.dependable_rps(reading, spec))
-        return np.ceil(need * (1.0 + policies["spot_margin"] * spot_fraction) - 1e-9).astype(np.int64)
+        return np.asarray(np.ceil(need * (1.0 + policies["spot_margin"] * spot_fraction) - 1e-9), np.int64)
 
     def wants(self, reading: np.void, spec: int, spot_fraction: float) -> IntArray:
         """Return [tails] the size that each tail of a specification wants now."""

@@ -127,10 +127,10 @@ def _write_history(fleet: np.void, reading: np.void, physics: np.void, tick: int
 def _write_queues(fleet: np.void, reading: np.void, physics: np.void, serving: int) -> None:
     """Fill the queues of a saturated fleet, and the stream of second attempts.
 
-    A request fails when both its attempts do, so about the root of the failed share goes unanswered and comes back. That
-    share tells how much of the upper half of the queue is full, where a wait is longer than the time-out; where none
-    fails, late requests tell of the lower half. Where demand and second attempts exceed what serves, the minutes since
-    the metric have filled the queue.
+    A request fails when both its attempts do, so about the root of the failed share goes unanswered and comes back.
+    That share tells how much of the upper half of the queue is full, where a wait is longer than the time-out; where
+    none fails, late requests tell of the lower half. Where demand and second attempts exceed what serves, the minutes
+    since the metric have filled the queue.
     """
     if not (reading["cpu_utilization"] >= _SATURATED and reading["late_fraction"] > physics["slo_late_fraction"]):
         return

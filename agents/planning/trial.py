@@ -22,15 +22,15 @@ from agents.planning.demand import (
 )
 from agents.planning.markets import SpotWindows
 from agents.planning.state import reconstruct
+from forecasting.annotate import Annotation
 from simulators.bank import Bank
 from simulators.catalogue import Catalogue
 from simulators.fleets import FleetBatch, infra_usd
 from simulators.market import MarketTape
-from simulators.physics import WorldSettings, physics_record
+from simulators.physics import WorldSettings
 from simulators.records import EVENT_REBALANCE, EVENT_RECLAIM, FLEET, LEAD_MINUTES, TICKS_PER_ROW, ZONES
 from simulators.scenario import Scenario
 from simulators.worlds import WorldPlan, build_bank
-from forecasting.annotate import Annotation
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -83,7 +83,7 @@ class Trial:
         self._delay = world.physics.metric_delay_ticks
         self.bank = _blank_bank(catalogue, world, fleets * futures, minutes)
         self.physics = self.bank.physics[0]
-        self.states = np.zeros(0, self._batch(1).state.dtype)
+        self.states = np.zeros(0, FLEET)
         self.steps = minutes // TICKS_PER_ROW + LEAD_MINUTES[PLANNED_LEADS - 1] // TICKS_PER_ROW + 1
 
     def _batch(self, size: int) -> FleetBatch:
@@ -101,7 +101,7 @@ class Trial:
         self.states = np.concatenate([reconstruct(reading, self.physics, PAST_TICKS) for reading in readings])
         quantiles = step_quantiles(readings, self.steps)
         correlations = step_correlations(quantiles)
-        scores = score_paths(correlations, like_the_past(draws, past.scores))
+        scores = score_paths(correlations, past.start, like_the_past(draws, past))
         demand = minute_demand(quantiles, scores, draws.noise, past.roughness)
         rows = self.minutes // TICKS_PER_ROW
         forecasts = forecast_rows(quantiles, correlations, scores, rows, PLANNED_LEADS)
@@ -160,7 +160,7 @@ class Trial:
             minutes: Length, at most that of the trial.
 
         Returns:
-            [N, f] bill before refunds and penalty in USD of the whole rollout, and of what follows the first half of it.
+            [N, f] bill before refunds and penalty in USD of the whole rollout, and of its second half.
         """
         count = len(plans.fleet) * len(futures)
         batch = self._batch(count)
@@ -175,7 +175,7 @@ class Trial:
         batch.step(split_minutes)
         total += infra_usd(batch.outcomes) + batch.outcomes["slo_penalty_usd"]
         batch.decisions[:] = np.repeat(plans.then, len(futures))
-        for part in (max(half - split_minutes, 0), minutes - max(half, split_minutes)):
+        for part in (max(half - split_minutes, 0), max(minutes - max(half, split_minutes), 0)):
             batch.step(part)
             late = infra_usd(batch.outcomes) + batch.outcomes["slo_penalty_usd"]
             total += late
