@@ -107,7 +107,12 @@ def _lineup(bundle: Path | None, policy: str | None) -> Any:
     if policy is None:
         return lineup
     guest = load_policy(policy, lineup.task)
-    return replace(lineup, learned={**lineup.learned, policy: guest}, shipped=lineup.shipped or policy)
+    return replace(
+        lineup,
+        learned={**lineup.learned, policy: guest},
+        shipped=lineup.shipped or policy,
+        makers={**lineup.makers, policy: lambda: load_policy(policy, lineup.task)},
+    )
 
 
 def _resolved(*values: Any) -> dict[str, Any]:

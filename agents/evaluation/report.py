@@ -1,5 +1,6 @@
 """``report.json`` and ``report.md`` of a comparison."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from agents.evaluation.audit import check_bills, check_report
@@ -97,10 +98,21 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
     return content | (studies or {})
 
 
-def write_report(contest: Contest, book: RuleBook, out: Path, *, seeds: list[int], studies: Json | None = None) -> Json:
-    """Write ``report.json`` and ``report.md``; return the former's content, with what is wrong with it as findings."""
+def write_report(
+    contest: Contest,
+    book: RuleBook,
+    out: Path,
+    *,
+    seeds: list[int],
+    studies: Json | None = None,
+    findings: Sequence[str] = (),
+) -> Json:
+    """Write ``report.json`` and ``report.md``; return the former's content.
+
+    Its ``findings`` say what is wrong: those given, about who and what was compared, and those about the report itself.
+    """
     content = report_content(contest, book, seeds=seeds, studies=studies)
-    content["findings"] = [*check_report(content), *check_bills(contest, content)]
+    content["findings"] = [*findings, *check_report(content), *check_bills(contest, content)]
     write_json(out / "report.json", content)
     write_text(out / "report.md", markdown(content))
     return content

@@ -7,6 +7,8 @@ from typing import Final
 
 from agents.bundle import POLICY_FILE, Bundle, LearnedPolicy
 from agents.evaluation.cadence import cadence_and_adherence
+from agents.evaluation.causality import check_policy_causality, check_scenarios
+from agents.evaluation.conduct import check_calibrated_on
 from agents.evaluation.contest import Contest, Progress, compare
 from agents.evaluation.day import Days, record_day
 from agents.evaluation.folder import write_pictures_and_page
@@ -20,12 +22,14 @@ from agents.evaluation.summaries import Json
 from agents.evaluation.worlds import Worlds
 from agents.planner import Planner, PlannerSettings
 from agents.policies import Policy
+from agents.rollout import Windows
 from agents.rules import RuleBook
 from envs.settings import TaskSettings
 from simulators.scenario import Scenario
 
 PLAYED_FOLDER: Final = "played"
 SHIPPED: Final = "ppo"
+_DAY_MINUTES: Final = 1440
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Lineup:
         identities: What learned policies are, for those whose results may be kept.
         seeds: Of the training.
         trace_books: Rules calibrated on the history of single traces, by trace.
+        makers: Make learned policies anew, by name, for a look at whether they peek.
     """
 
     book: RuleBook
@@ -49,6 +54,7 @@ class Lineup:
     identities: Mapping[str, str] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     trace_books: Mapping[str, RuleBook] = field(default_factory=dict)
+    makers: Mapping[str, Callable[[], Policy]] = field(default_factory=dict)
 
 
 def bundle_lineup(bundle: Bundle) -> Lineup:
@@ -60,6 +66,7 @@ def bundle_lineup(bundle: Bundle) -> Lineup:
         SHIPPED,
         {SHIPPED: str(bundle.manifest["files"][POLICY_FILE])},
         bundle.manifest["seeds"],
+        makers={SHIPPED: lambda: LearnedPolicy(bundle.policy_onnx, bundle.task)},
     )
 
 
@@ -94,6 +101,8 @@ def score(
         KeyboardInterrupt: Interrupted before there was anything to report.
     """
     desk = Desk(Store(out / PLAYED_FOLDER))
+    say("what rules and forecasts know")
+    findings = conduct_findings(lineup, test)
     contest = compare(
         lineup.book,
         lineup.task,
@@ -113,9 +122,25 @@ def score(
                 found |= part
         except KeyboardInterrupt:
             contest.partial = True
-    content = write_report(contest, lineup.book, out, seeds=lineup.seeds, studies=found)
+    content = write_report(contest, lineup.book, out, seeds=lineup.seeds, studies=found, findings=findings)
     write_pictures_and_page(content, {} if contest.partial else _days(contest, lineup), lineup.task, out)
     return content
+
+
+def conduct_findings(lineup: Lineup, test: Worlds) -> list[str]:
+    """Return what rules were calibrated on, forecasts know and policies act on that they may not, one line each."""
+    history = {scenario.name: scenario.first_tick for scenario in test.scenarios}
+    findings = [f"rules: {line}" for line in check_calibrated_on(lineup.book.calibrated_on)]
+    for name, book in lineup.trace_books.items():
+        findings += [f"rules of {name}: {line}" for line in check_calibrated_on(book.calibrated_on, history=history)]
+    findings += check_scenarios(test.scenarios, metric_delay_ticks=lineup.task.world.physics.metric_delay_ticks)
+    start = test.windows.starts[:1]
+    day = Windows(test.windows.worlds[:1], start, start + _DAY_MINUTES, test.windows.seeds[:1])
+    noon = int(start[0]) + _DAY_MINUTES // 2
+    for name, make in lineup.makers.items():
+        peeks = check_policy_causality(lambda _, make=make: make(), test.bank, lineup.task, day, noon)  # type: ignore[misc]
+        findings += [f"{name}: {line}" for line in peeks]
+    return findings
 
 
 def _studies(

@@ -20,6 +20,7 @@ from agents.evaluation.headline import headline
 from agents.evaluation.markdown import markdown
 from agents.evaluation.plots import PLOTS
 from agents.evaluation.report import report_content, write_report
+from agents.evaluation.scoring import Lineup, conduct_findings
 from agents.evaluation.worlds import Worlds, make_worlds
 from agents.policies import ConstantPolicy
 from agents.rollout import cost_ratio, play
@@ -251,6 +252,20 @@ def test_the_page_repeats_the_figures(contest: Contest, book: RuleBook, tmp_path
         row["total"] for _, row in sorted(zip(positions, content["rows"], strict=True), key=lambda pair: pair[0])
     ]
     assert by_page == totals
+
+
+def test_who_and_what_is_compared_is_looked_at_first(book: RuleBook, task: TaskSettings, scored_part: Worlds) -> None:
+    honest = Lineup(book, task, makers={"rule": lambda: book.policy("forecast", task)})
+    assert conduct_findings(honest, scored_part) == []
+    tuned = book.model_copy(update={"calibrated_on": {"split": "test"}})
+    found = conduct_findings(replace(honest, book=tuned, trace_books={"bursty#2000000": tuned}), scored_part)
+    assert [line.split(":")[0] for line in found] == ["rules", "rules of bursty#2000000"]
+    assert all("expected 'train'" in line for line in found)
+    annotation = replace(
+        scored_part.scenarios[0].annotation, forecast_rps=scored_part.scenarios[0].annotation.forecast_rps[::-1]
+    )
+    clairvoyant = replace(scored_part, scenarios=[replace(scored_part.scenarios[0], annotation=annotation)])
+    assert conduct_findings(honest, clairvoyant)
 
 
 def test_rules_alone_can_be_compared(book: RuleBook, task: TaskSettings, validation_part: Worlds) -> None:
