@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from agents.bundle import POLICY_FILE, LearnedPolicy, load_bundle
-from agents.policies import CheckedPolicy, ConstantPolicy, Policy, load_policy
+from agents.policies import CheckedPolicy, Policy, load_policy
 from agents.rules import RULES_FILE, load_rules
 from envs.settings import TaskSettings
 
@@ -52,7 +52,7 @@ def load_entrant(reference: str, *, rules: Path = RULES_FILE) -> Entrant:
     task = book.task(TaskSettings())
     if kind == RULE:
         try:
-            rule = ConstantPolicy(book.action(name, task))
+            rule = book.policy(name, task)
         except KeyError as error:
             raise ValueError(f"{rules}: {error.args[0]}") from error
         return Entrant(CheckedPolicy(rule, task, reference), task, reference, _sha256(rules))

@@ -151,11 +151,11 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "own_policies"
 
 
-@pytest.mark.parametrize(("factory", "entry"), [("Still", 0), ("optional", 0), ("Named", 4), ("keyword", 4)])
+@pytest.mark.parametrize(("factory", "entry"), [("Still", 0), ("optional", 0), ("Named", 8), ("keyword", 8)])
 def test_a_factory_takes_the_task_or_nothing(task: TaskSettings, own_module: str, factory: str, entry: int) -> None:
     policy = load_policy(f"{own_module}:{factory}", task)
     assert policy is not load_policy(f"{own_module}:{factory}", task)
-    assert [policy.name for policy in task.menu].index("forecast") == 4
+    assert [policy.name for policy in task.menu].index("forecast") == 8
     np.testing.assert_array_equal(policy.act(readings())[:, 3], entry)
 
 
