@@ -49,17 +49,17 @@ def evaluate(
         demand = _demand(traces, split, data, mean_instances)
         from agents.evaluation.scoring import PLAYED_FOLDER, score
         from agents.evaluation.trace_rules import trace_books
-        from agents.evaluation.worlds import validation_worlds, worlds_for_test
+        from agents.evaluation.worlds import validation_source, validation_worlds, worlds_for_test
         from agents.ground import GroundSettings
         from envs.settings import WorldSource
-        from envs.worlds import shipped_workloads
         from telemetry.provenance import write_record
 
         lineup = _lineup(bundle, policy)
         tested = demand.scenarios(lineup.task, on_broken=on_broken, say=say, apart=apart)
         names = {item.name for item in tested}
+        usable = [path for path in demand.files if path.stem in names]
         books = trace_books(
-            [path for path in demand.files if path.stem in names],
+            usable,
             lineup.book,
             GroundSettings(task=lineup.task, source=WorldSource(mean_instances=mean_instances)),
             trials=trials if split is None else 0,
@@ -69,7 +69,7 @@ def evaluate(
         content = score(
             replace(lineup, trace_books=books),
             worlds_for_test(tested, lineup.task, markets=markets, apart=apart),
-            validation_worlds(lineup.task, WorldSource(models=tuple(shipped_workloads()))),
+            validation_worlds(lineup.task, validation_source(usable if split else ())),
             out,
             perfect=partial(demand.scenarios, lineup.task, forecasts="perfect", on_broken=on_broken),
             studies=studies,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agents.rollout import Windows
 from envs.settings import TaskSettings, WorldSource
-from envs.worlds import draw_scenarios, load_named_workload
+from envs.worlds import draw_scenarios, load_named_workload, shipped_workloads
 from simulators.bank import Bank
 from simulators.catalogue import Catalogue
 from simulators.market import MarketSettings, draw_market
@@ -316,6 +316,16 @@ def worlds_for_test(
 ) -> Worlds:
     """Give each test scenario markets with seeds of the test range."""
     return make_worlds(scenarios, task, seeds=list(load_splits().seed_range("test")[:markets]), apart=apart)
+
+
+def validation_source(files: Sequence[Path] = ()) -> WorldSource:
+    """Return what names the best rule: training patterns, shipped workload models and divided traces.
+
+    Of ``files`` those are taken that exist and that the committed split divides; they are played on their validation part.
+    """
+    divided = load_splits().divided.traces
+    traces = tuple(str(path) for path in files if path.stem in divided and path.is_file())
+    return WorldSource(models=tuple(shipped_workloads()), traces=traces)
 
 
 def validation_worlds(task: TaskSettings, source: WorldSource, *, markets: int = 2, days: int = 3) -> Worlds:
