@@ -321,7 +321,7 @@ def worlds_for_test(
 def validation_source(files: Sequence[Path] = ()) -> WorldSource:
     """Return what names the best rule: training patterns, shipped workload models and divided traces.
 
-    Of ``files`` those are taken that exist and that the committed split divides; they are played on their validation part.
+    Of ``files`` those are taken that exist and that the committed split divides; they play their validation part.
     """
     divided = load_splits().divided.traces
     traces = tuple(str(path) for path in files if path.stem in divided and path.is_file())
