@@ -30,7 +30,7 @@ demo: .venv/installed
 	@$(BIN)/python scripts/demo.py --out $(DEMO) $(if $(TRACE),--trace '$(TRACE)')
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
