@@ -54,10 +54,18 @@ _COUNTERS = (
 )
 
 
+KINDS = {
+    "manual": POLICY_MANUAL,
+    "static": POLICY_STATIC,
+    "target_tracking_cpu": POLICY_TARGET_CPU,
+    "target_tracking_requests": POLICY_TARGET_REQUESTS,
+    "forecast": POLICY_FORECAST,
+}
+
+
 def check_supported(bank: Bank, menu: NDArray[np.void]) -> None:
     """Refuse worlds and menus that hold what this version leaves out; ValueError names it."""
     physics = bank.physics[0]
-    kinds = (POLICY_MANUAL, POLICY_STATIC, POLICY_TARGET_CPU, POLICY_TARGET_REQUESTS, POLICY_FORECAST)
     plain = np.concatenate([np.arange(length) for length in bank.tapes["length"]])
     for what, found in (
         ("several physics", len(bank.physics) > 1),
@@ -74,7 +82,7 @@ def check_supported(bank: Bank, menu: NDArray[np.void]) -> None:
         ("another spot allocation", (physics["spot_allocation"] != PRICE_CAPACITY_OPTIMIZED).any()),
         ("prioritized types", physics["on_demand_prioritized"].any()),
         ("a penalty by traffic", physics["traffic_penalty"]),
-        ("a policy of another kind", not np.isin(menu["kind"], kinds).all()),
+        ("a policy of another kind", not np.isin(menu["kind"], list(KINDS.values())).all()),
         ("policies beside others", (menu["also"] >= 0).any()),
         (
             "alarms for M of N",

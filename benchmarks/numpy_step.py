@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 from numpy.typing import NDArray
-from numpy_group import FREE, Bools, Floats, Ints, NumpyGroups
+from numpy_group import FREE, KINDS, Bools, Floats, Ints, NumpyGroups
 from numpy_tables import response_tail, threshold_tail
 
 from agents.speed import action_mix
@@ -208,6 +208,8 @@ class NumpyFleets(NumpyGroups):
         out["spot_usd"] += np.bincount(at[0], usd, len(self.tick))
         billed = billed_s.sum(axis=1)
         out["billed_instance_s"] += billed
+        out["list_usd"] += (billed_s * self.usd_per_s[self.type]).sum(axis=1)
+        out["billed_capacity_requests"] += (billed_s * physics["capacity_rps"][self.type]).sum(axis=1)
         out["volume_usd"] += billed * physics["volume_usd_per_s"]
         per_s = physics["balancer_usd_per_s"] + arrival_rps * physics["lcu_per_rps"] * physics["lcu_usd_per_s"]
         out["balancer_usd"] += TICK_S * per_s
@@ -239,7 +241,7 @@ class NumpyFleets(NumpyGroups):
 def played_decisions(
     settings: EnvSettings, envs: int, steps: int, bank: Bank | None = None
 ) -> tuple[FleetBatch, NDArray[np.void], list[NDArray[np.void]]]:
-    """Play the benchmark's mix of actions once.
+    """Play the benchmark's mix of actions once, with those menu entries that the NumPy version knows.
 
     Returns:
         The batch of the kernel; its FLEET records at the start; and the decisions the actions were, step by step.
@@ -247,6 +249,8 @@ def played_decisions(
     Raises:
         ValueError: More steps than an episode has.
     """
+    menu = tuple(policy for policy in settings.task.menu if policy.kind in KINDS and not policy.also)
+    settings = settings.model_copy(update={"task": settings.task.model_copy(update={"menu": menu})})
     env = InfrastructureVectorEnv(envs, settings, bank=bank)
     if steps * settings.task.decision_minutes > settings.episode_days * 1440:
         raise ValueError(f"{steps} decisions are more than an episode has")

@@ -15,7 +15,7 @@ from advisory.served import ServedModel
 from envs.action import action_space, decode
 from envs.settings import TaskSettings
 from simulators.bank import Bank
-from simulators.records import LEAD_MINUTES, POLICY_FORECAST, QUANTILE_LEVELS
+from simulators.records import LEAD_MINUTES, POLICY_FORECAST, POLICY_PREDICTIVE, QUANTILE_LEVELS
 
 
 def situation_of(body: Json, model: ServedModel) -> Situation:
@@ -57,6 +57,8 @@ def test_capacity_is_what_the_kernel_sets_in_the_first_minute(
                 assert kernel == desired_before[index], "a controller that has just taken over waits"
                 assert decision.capacity <= kernel
                 held += 1
+            elif any(model.menu[other]["kind"] == POLICY_PREDICTIVE for other in entry["also"] if other >= 0):
+                assert decision.capacity <= kernel, "predictive scaling beside it only raises"
             else:
                 assert decision.capacity == kernel, (task.menu[decision.policy].name, decision)
                 compared += 1

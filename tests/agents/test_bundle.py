@@ -61,7 +61,7 @@ def test_they_agree_on_observations_of_real_fleets(
 
 def with_one_weight_changed(policy_onnx: bytes, by: float) -> bytes:
     proto = onnx.load_from_string(policy_onnx)
-    choices = sum((39, 9, 11, 7))
+    choices = sum((39, 9, 11, 12))
     biases = [item for item in proto.graph.initializer if list(item.dims) == [choices]]
     assert len(biases) == 1
     values = onnx.numpy_helper.to_array(biases[0]).copy()

@@ -315,7 +315,7 @@ def test_the_text_view_shows_the_fleet(settings: EnvSettings, bank: Bank) -> Non
     assert before is not None
     assert "policy manual" in before
     assert "last decision: $0.0000, penalty $0.0000" in before
-    _, _, _, _, info = env.step(np.array([21, 1, 5, 4]))
+    _, _, _, _, info = env.step(np.array([21, 1, 5, 8]))
     text = env.render()
     assert text is not None
     assert f"last decision: ${info['infra_usd']:.4f}" in text
