@@ -78,6 +78,7 @@ def config_models() -> dict[str, type[BaseModel]]:
 
     return {
         "calibrate": CalibrationSettings,
+        "calibration": RuleBook,
         "env": EnvSettings,
         "forecast_series": SeriesList,
         "influence": VariationTable,
