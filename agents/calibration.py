@@ -200,9 +200,10 @@ def _stored(rule: Rule, trial: optuna.trial.FrozenTrial) -> Tried:
 
 
 def take_best(name: str, tried: list[Tried], ground: Ground) -> Calibrated:
-    """Play the best few settings through the further windows and take the best there."""
+    """Play the best few settings, at most a third of them, through the further windows and take the best there."""
     weight = PENALTY_WEIGHTS.get(name, 1.0)
-    finalists = sorted(tried, key=lambda item: item.cost(weight))[:FINALISTS]
+    count = min(FINALISTS, -(-len(tried) // 3))
+    finalists = sorted(tried, key=lambda item: item.cost(weight))[:count]
     again = try_rules([item.rule for item in finalists], ground.bank, ground.task, ground.final)
     final = min(again, key=lambda item: item.cost(weight))
     return Calibrated(final.rule, tried, final)

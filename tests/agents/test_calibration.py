@@ -74,7 +74,8 @@ def test_the_best_of_the_finalists_on_further_windows_is_taken(few: RuleBook, gr
     rule = few.rules[few.index("forecast")]
     tried = search(rule, ground, trials=TRIALS, seed=1)
     result = take_best(rule.name, tried, ground)
-    again = try_rules([item.rule for item in tried], ground.bank, ground.task, ground.final)
+    finalists = sorted(tried, key=Tried.cost)[:3]
+    again = try_rules([item.rule for item in finalists], ground.bank, ground.task, ground.final)
     assert result.final.cost() == min(item.cost() for item in again)
 
 
