@@ -18,6 +18,7 @@ Json = Mapping[str, Any]
 KINDS: Final = ("rl", "rule", "rule_per_trace", "aws", "planner", "constant")
 POOLED_KINDS: Final = ("rule", "aws")
 MOSTLY: Final = 0.99
+NO_MORE_THAN: Final = 0.01
 """A policy that takes one action in this share of its decisions is that constant."""
 
 _SHARES: Final = ("bad_minutes_fraction", "slo_attainment_requests", "mean_utilization")
@@ -187,11 +188,22 @@ def _disguises(content: Json) -> Iterator[str]:
     constants = [name for name, kind in kinds.items() if kind in ("constant", "rule", "aws") and name in policies]
     for name in (name for name, kind in kinds.items() if kind == "rl"):
         habit = taken.get(name)
-        if habit is not None and habit["share"] >= MOSTLY:
+        if habit is not None and habit["share"] >= MOSTLY and _costs_the_same(content, name, habit["action"]):
             yield f"policies.{name} takes one action in {habit['share']:.4f} of its decisions: it is {habit['action']}"
         for other in constants:
             if all(_same(row, policies[other].get(trace)) for trace, row in policies[name].items()):
                 yield f"policies.{name}: bill, penalty and launches of every trace are those of {other}: it is that"
+
+
+def _costs_the_same(content: Json, name: str, constant: str) -> bool:
+    """Whether a policy's total is that of a constant action, so that its other decisions are worth nothing."""
+    policies, reference = content["policies"], content["reference"]
+    if constant not in policies:
+        return True
+    totals = [
+        sum(policies[who][trace]["total_usd"] / reference[trace] for trace in reference) for who in (name, constant)
+    ]
+    return bool(abs(totals[0] - totals[1]) <= NO_MORE_THAN * totals[1])
 
 
 def _same(row: Json, other: Json | None) -> bool:

@@ -1,22 +1,34 @@
 """The first line of a report: who won, in plain words."""
 
+from agents.evaluation.audit import NO_MORE_THAN
 from agents.evaluation.contest import BOUND, Contest
 from agents.evaluation.summaries import bound_content, row_content
 
 
 def headline(contest: Contest) -> str:
-    """Return the report's first line: whether the learned policy beats the best constant action.
+    """Return the report's first line: whether the learned policy beats the best rule or constant action.
 
     A policy that is one constant action is called that; a comparison that was interrupted is called partial.
     """
     prefix = "PARTIAL, interrupted: " if contest.partial else ""
     if contest.learned is None:
         return prefix + _rules_alone(contest)
-    taken = contest.habits.get(contest.learned)
-    constant = ""
-    if taken is not None and taken.is_constant:
-        constant = f" It is one constant action: {taken.name}, {100 * taken.share:.1f} % of its decisions."
-    return prefix + _against_constants(contest, contest.learned) + constant
+    return prefix + _against_constants(contest, contest.learned) + _habit(contest, contest.learned)
+
+
+def _habit(contest: Contest, learned: str) -> str:
+    """Say that a policy is one constant action, or what its few other decisions are worth."""
+    taken = contest.habits.get(learned)
+    if taken is None or not taken.is_constant:
+        return ""
+    alone = row_content(contest, taken.name)["total"] if taken.name in contest.played else None
+    total = row_content(contest, learned)["total"]
+    if alone is not None and abs(alone - total) > NO_MORE_THAN * alone:
+        return (
+            f" It takes one action in {100 * taken.share:.1f} % of its decisions, {taken.name}; that alone costs "
+            f"{alone:.4f}, with the others it costs {total:.4f}."
+        )
+    return f" It is one constant action: {taken.name}, {100 * taken.share:.1f} % of its decisions."
 
 
 def _rules_alone(contest: Contest) -> str:
@@ -30,10 +42,8 @@ def _rules_alone(contest: Contest) -> str:
 
 
 def _against_constants(contest: Contest, learned: str) -> str:
-    hindsight = "the best constant action in hindsight"
-    if not contest.names("constant"):
-        hindsight = "the best rule in hindsight"
     constant = contest.names("constant", "rule", "aws")[0]
+    hindsight = f"the best {'constant action' if contest.kinds[constant] == 'constant' else 'rule'} in hindsight"
     gap = contest.paired().difference(learned, constant)
     if gap.high < 0:
         return (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents.evaluation import playing, store
-from agents.evaluation.actions import CountedActions, constant_actions, constant_entry, habit, rule_entries
+from agents.evaluation.actions import CountedActions, Habit, constant_actions, constant_entry, habit, rule_entries
 from agents.evaluation.cadence import HalfFollowed, cadence_and_adherence, draws
 from agents.evaluation.contest import Contest, compare
 from agents.evaluation.headline import headline
@@ -301,6 +301,17 @@ def test_a_constant_passed_as_learned_is_no_win(
 def test_a_policy_that_moves_is_not_called_constant(contest: Contest) -> None:
     assert contest.habits["guest"].share == pytest.approx(0.5, abs=0.05)
     assert "one constant action" not in headline(contest)
+
+
+def test_a_policy_whose_rare_decisions_matter_is_told_from_the_constant_it_mostly_takes(contest: Contest) -> None:
+    """Guest and constant cost differently here; with its figures it would be that constant."""
+    constant = contest.names("constant")[0]
+    mostly = Habit(constant, contest.habits["guest"].action, 0.995)
+    moving = replace(contest, learned="guest", habits={"guest": mostly})
+    alone = f"It takes one action in 99.5 % of its decisions, {constant}; that alone costs "
+    assert alone in headline(moving)
+    same = replace(moving, played={**contest.played, "guest": contest.played[constant]})
+    assert headline(same).endswith(f"It is one constant action: {constant}, 99.5 % of its decisions.")
 
 
 # Fronts, groups, traces apart, rules per trace.

@@ -79,3 +79,5 @@ def test_a_rule_reported_as_learned_is_caught_in_the_report() -> None:
     mostly = honest_report() | {"one_action": {"ppo": {"action": "rule-a, 70 % spot", "share": 0.995}}}
     assert check_report(mostly) == ["policies.ppo takes one action in 0.9950 of its decisions: it is rule-a, 70 % spot"]
     assert check_report(honest_report() | {"one_action": {"ppo": {"action": "rule-a", "share": 0.6}}}) == []
+    matters = honest_report() | {"one_action": {"ppo": {"action": "rule-b", "share": 0.995}}}
+    assert check_report(matters) == []
