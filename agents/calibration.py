@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,11 +62,15 @@ class Calibrated:
         rule: The setting taken.
         tried: Every setting that the study played, in order.
         final: The setting on the further windows.
+        sentence: How it was found and what it costs, for the rule book.
+        origin: Split, source, seeds and windows of the ground.
     """
 
     rule: Rule
     tried: list[Tried]
     final: Tried
+    sentence: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def front(self) -> tuple[Rule, ...]:
         """Return at most FRONT_SIZE settings that no other beats in both bill and bad minutes, by rising bill."""
@@ -206,14 +210,14 @@ def take_best(name: str, tried: list[Tried], ground: Ground) -> Calibrated:
     finalists = sorted(tried, key=lambda item: item.cost(weight))[:count]
     again = try_rules([item.rule for item in finalists], ground.bank, ground.task, ground.final)
     final = min(again, key=lambda item: item.cost(weight))
-    return Calibrated(final.rule, tried, final)
+    return Calibrated(final.rule, tried, final, _sentence(final, len(tried), weight, ground), ground.origin)
 
 
-def calibrated_book(start: RuleBook, results: dict[str, Calibrated], ground: Ground) -> RuleBook:
-    """Return the book of calibrated rules, in the order of the one they started from."""
+def calibrated_book(start: RuleBook, results: dict[str, Calibrated]) -> RuleBook:
+    """Return the book of rules calibrated on one ground, in the order of the one they started from."""
     return RuleBook(
-        calibrated_on=ground.origin,
-        calibration={name: _sentence(name, results[name], ground) for name in results},
+        calibrated_on=results[start.rules[0].name].origin,
+        calibration={name: item.sentence for name, item in results.items()},
         rules=tuple(results[rule.name].rule for rule in start.rules),
         fronts={name: item.front() for name, item in results.items() if len(item.tried) > 1},
     )
@@ -242,17 +246,16 @@ def calibrate(
     for rule in start.rules:
         tried = search(rule, ground, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
         results[rule.name] = take_best(rule.name, tried, ground)
-    return calibrated_book(start, results, ground)
+    return calibrated_book(start, results)
 
 
-def _sentence(name: str, result: Calibrated, ground: Ground) -> str:
-    weight = PENALTY_WEIGHTS.get(name, 1.0)
+def _sentence(final: Tried, tried: int, weight: float, ground: Ground) -> str:
     days = sum(int((windows.ends - windows.starts).sum()) for windows in (ground.search, ground.final)) / 1440
     weighted = "" if weight == 1.0 else f", chosen with the penalty weighted {weight:g}"
     return (
-        f"{ground.scope}, best of {len(result.tried)} settings on {len(ground.search) + len(ground.final)} training "
-        f"windows ({days:.0f} days){weighted}: {result.final.cost():.4f} of reference, "
-        f"{100 * result.final.bad:.2f} % bad minutes"
+        f"{ground.scope}, best of {tried} settings on {len(ground.search) + len(ground.final)} training "
+        f"windows ({days:.0f} days){weighted}: {final.cost():.4f} of reference, "
+        f"{100 * final.bad:.2f} % bad minutes"
     )
 
 

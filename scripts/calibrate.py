@@ -43,10 +43,9 @@ def calibrate(
     with clear_errors("calibrate"):
         settings = load_config(CalibrationSettings, config, set_)
         from agents.calibration import calibrated_book, write_record
-        from agents.calibration_jobs import Job, ground_of, run_jobs
+        from agents.calibration_jobs import Job, run_jobs
         from agents.evaluation.worlds import trace_files
         from agents.rules import load_rules, save_books, save_rules
-        from telemetry.trace import load_trace
 
         if traces is not None and out.suffix != ".yaml":
             raise UsageError(f"--out {out}: expected a .yaml file for one book per trace")
@@ -69,8 +68,7 @@ def calibrate(
         books = {}
         for number, file in enumerate(files):
             part = {item.rule.name: item for item in ordered[number * count : (number + 1) * count]}
-            name = "pooled" if file is None else load_trace(file).name
-            books[name] = calibrated_book(book, part, ground_of(ground, file, seed))
+            books[_scope(file)] = calibrated_book(book, part)
         if traces is None:
             save_rules(books["pooled"], out)
         else:

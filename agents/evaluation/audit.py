@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from agents.evaluation.actions import MOSTLY
 from agents.evaluation.contest import Contest
 from simulators.records import BILL_LINES
 
@@ -17,9 +18,8 @@ Json = Mapping[str, Any]
 
 KINDS: Final = ("rl", "rule", "rule_per_trace", "aws", "planner", "constant")
 POOLED_KINDS: Final = ("rule", "aws")
-MOSTLY: Final = 0.99
 NO_MORE_THAN: Final = 0.01
-"""A policy that takes one action in this share of its decisions is that constant."""
+"""Decisions that change a total by no more than this share of it are worth nothing."""
 
 _SHARES: Final = ("bad_minutes_fraction", "slo_attainment_requests", "mean_utilization")
 _MAY_BE_MISSING: Final = ("p95_ms", "p99_ms")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.evaluation.audit import MOSTLY
+from agents.evaluation.actions import MOSTLY
 from envs.action import action_space
 from envs.episodes import Episodes
 from simulators.fleets import infra_usd

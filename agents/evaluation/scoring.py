@@ -25,6 +25,7 @@ from agents.policies import Policy
 from agents.rollout import Windows
 from agents.rules import RuleBook
 from envs.settings import TaskSettings
+from simulators.bank import Bank
 from simulators.scenario import Scenario
 
 PLAYED_FOLDER: Final = "played"
@@ -84,7 +85,7 @@ def score(
     """Run the comparison and write everything; return the content of ``report.json``.
 
     What is played is kept in ``out/played``, so the same call goes on where an interrupted one stopped. Interrupted, it
-    reports what there is, without pictures.
+    reports what there is, without days.
 
     Args:
         lineup: Who is compared.
@@ -138,9 +139,13 @@ def conduct_findings(lineup: Lineup, test: Worlds) -> list[str]:
     day = Windows(test.windows.worlds[:1], start, start + _DAY_MINUTES, test.windows.seeds[:1])
     noon = int(start[0]) + _DAY_MINUTES // 2
     for name, make in lineup.makers.items():
-        peeks = check_policy_causality(lambda _, make=make: make(), test.bank, lineup.task, day, noon)  # type: ignore[misc]
+        peeks = check_policy_causality(_for_any_bank(make), test.bank, lineup.task, day, noon)
         findings += [f"{name}: {line}" for line in peeks]
     return findings
+
+
+def _for_any_bank(make: Callable[[], Policy]) -> Callable[[Bank], Policy]:
+    return lambda _: make()
 
 
 def _studies(
