@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.rollout import Windows, bad_fraction, cost_ratio, play
 from envs.action import MAX_SCALE
-from envs.observation import ObservationCodec
+from envs.observation import ObservationEncoder
 from envs.reward import TERMS
 from envs.settings import TaskSettings
 from simulators.bank import Bank
@@ -22,7 +22,7 @@ ACTION_PARTS = ("scale", "specification", "spot", "policy")
 class TorchPolicy:
     """The deterministic policy of a model being trained."""
 
-    def __init__(self, model: PPO, codec: ObservationCodec) -> None:
+    def __init__(self, model: PPO, codec: ObservationEncoder) -> None:
         self._model = model
         self._codec = codec
 
@@ -107,6 +107,7 @@ class ValidationCallback(BaseCallback):
         task: TaskSettings,
         windows: Windows,
         *,
+        codec: ObservationEncoder,
         rule_ratio: float,
         bound_ratio: float,
         every_rollouts: int,
@@ -116,7 +117,7 @@ class ValidationCallback(BaseCallback):
         self._bank, self._task, self._windows = bank, task, windows
         self._rule, self._bound = rule_ratio, bound_ratio
         self._every, self._rollouts = every_rollouts, 0
-        self._codec = ObservationCodec(task)
+        self._codec = codec
         self._save_best = save_best
         self.best = np.inf
         self.history: list[tuple[int, float, float]] = []
