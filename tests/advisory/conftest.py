@@ -46,13 +46,15 @@ def bundle_path(rules: RuleBook, task: TaskSettings, bank: Bank, tmp_path_factor
 
     path = tmp_path_factory.mktemp("bundles") / "bundle"
     settings, ppo = EnvSettings(task=task, source=SOURCE), PPOSettings(n_envs=2, n_steps=8, batch_size=8)
-    start = rules.action("forecast", task)
+    advisor = rules.policy("forecast", task)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch 2.13's exporter warns about its own use of a pytree class.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        model = make_model(settings, ppo, bank=bank, start=start, seed=0)
-        export_bundle(model, task, rules, path, best_rule="forecast", card="# Card\n", seeds=[0])
+        model = make_model(settings, ppo, bank=bank, advisor=advisor, seed=0)
+        export_bundle(
+            model, task, rules, path, best_rule="forecast", advisor="forecast", card="# Card\n", seeds=[0]
+        )
     return path
 
 
