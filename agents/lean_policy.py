@@ -32,7 +32,7 @@ class JointCategorical(MultiCategoricalDistribution):
         return [Categorical(logits=part.t()) for part in self._parts(self._log_probs)]
 
     def _parts(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return values.split(self.action_dims)
+        return torch.split(values, self.action_dims)
 
     def proba_distribution(self, action_logits: torch.Tensor) -> "JointCategorical":
         """Take the logits of all parts and return this distribution."""
@@ -50,8 +50,11 @@ class JointCategorical(MultiCategoricalDistribution):
         return -(self._log_probs.exp() * self._log_probs).sum(0)
 
     def sample(self) -> torch.Tensor:
-        """Draw actions [B, parts] by inverting each part's cumulative distribution: one uniform number a part."""
-        draws = torch.rand(len(self.action_dims), self._log_probs.shape[1], device=self._log_probs.device)
+        """Draw actions [B, parts]: one uniform number a part."""
+        return self.at(torch.rand(len(self.action_dims), self._log_probs.shape[1], device=self._log_probs.device))
+
+    def at(self, draws: torch.Tensor) -> torch.Tensor:
+        """Return the actions [B, parts] at given levels [parts, B], 0..1, of each part's cumulative distribution."""
         below = [
             (part.cumsum(0)[:-1] <= draw).sum(0)
             for part, draw in zip(self._parts(self._log_probs.exp()), draws, strict=True)

@@ -23,7 +23,7 @@ class GatheringRolloutBuffer(RolloutBuffer):
         if not self.full:
             raise ValueError(f"the rollout buffer holds {self.pos} of {self.buffer_size} steps")
         count = self.buffer_size * self.n_envs
-        fleets, steps = np.divmod(np.random.permutation(count), self.buffer_size)
+        fleets, steps = np.divmod(np.random.permutation(count), self.buffer_size)  # noqa: NPY002  (stable-baselines3 seeds this one)
         rows = torch.from_numpy(steps * self.n_envs + fleets)
         columns = [
             torch.from_numpy(array).flatten(0, 1)
@@ -36,5 +36,5 @@ class GatheringRolloutBuffer(RolloutBuffer):
                 self.returns,
             )
         ]
-        for chosen in rows.split(batch_size or count):
+        for chosen in torch.split(rows, batch_size or count):
             yield RolloutBufferSamples(*(column.index_select(0, chosen).to(self.device) for column in columns))

@@ -1,7 +1,7 @@
 """Domain randomisation: services and spot markets unlike the task's own, for training worlds.
 
-CPU time ends at 65 ms: 95 % of exponential work of that mean takes up to 195 ms without any queue. Beyond, the objective
-of 250 ms can hardly be met, and a rule's misses on such services would drown what is to be learned on the others.
+CPU time ends at 65 ms: 95 % of exponential work of that mean takes up to 195 ms without any queue. Beyond, the
+objective of 250 ms can hardly be met, and a rule's misses on such services would drown what is to be learned on others.
 """
 
 from typing import Annotated, Final
