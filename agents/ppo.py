@@ -13,9 +13,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.advice import make_codec
 from agents.constraints import ConstrainedReward, Constraint, Counted, LagrangianCallback
+from agents.lean_policy import LeanPolicy
 from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
 from agents.policies import Policy
 from agents.residual import ExplorationSettings, ResidualPolicy
+from agents.rollout_buffer import GatheringRolloutBuffer
 from envs.observation import DESIRED_UNIT, observation_features
 from envs.paired import PairedEpisodes
 from envs.sb3 import InfrastructureVecEnv
@@ -130,7 +132,7 @@ def make_model(
     codec = make_codec(settings.task, advisor)
     env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank, codec=codec, reward=reward, rival=rival)
     model = PPO(
-        "MlpPolicy" if advisor is None else ResidualPolicy,
+        LeanPolicy if advisor is None else ResidualPolicy,
         env,
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
@@ -143,6 +145,7 @@ def make_model(
         vf_coef=ppo.vf_coef,
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
+        rollout_buffer_class=GatheringRolloutBuffer,
         policy_kwargs=_network(settings, ppo, advisor is not None),
         seed=seed,
         device="cpu",

@@ -9,13 +9,13 @@ AAAI 2024, arXiv 2312.11091).
 """
 
 import math
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
+from agents.lean_policy import JointCategorical, LeanPolicy
 from envs.action import KEEP, PARTS
 
 _ORDERED: Final = (0, 2)
@@ -159,7 +159,7 @@ class _WithAdvice(nn.Module):
         return hidden
 
 
-class ResidualPolicy(ActorCriticPolicy):
+class ResidualPolicy(LeanPolicy):
     """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts.
 
     Args:
@@ -214,23 +214,17 @@ class ResidualPolicy(ActorCriticPolicy):
         if deterministic or self._exploration.correlation == 0.0:
             return super().forward(obs, deterministic)
         latent_policy, latent_value = self.mlp_extractor(self.extract_features(obs))
-        distribution = self._get_action_dist_from_latent(latent_policy)
-        quantiles = self._correlated_quantiles(len(obs))
-        parts: list[torch.distributions.Categorical] = distribution.distribution  # type: ignore[assignment]
-        below = [part.probs.cumsum(dim=1) for part in parts]
-        chosen = [
-            torch.searchsorted(sums, quantiles[:, index : index + 1] * sums[:, -1:]) for index, sums in enumerate(below)
-        ]
-        actions = torch.cat(chosen, dim=1)
+        distribution = cast(JointCategorical, self._get_action_dist_from_latent(latent_policy))
+        actions = distribution.at(self._correlated_levels(len(obs)))
         return actions, self.value_net(latent_value), distribution.log_prob(actions)
 
-    def _correlated_quantiles(self, fleets: int) -> torch.Tensor:
-        """Return [B, parts] uniform numbers, each fleet's correlated with its last ones."""
-        fresh = torch.randn(fleets, len(PARTS))
-        if self._noise is None or len(self._noise) != fleets:
+    def _correlated_levels(self, fleets: int) -> torch.Tensor:
+        """Return [parts, B] uniform numbers, each fleet's correlated with its last ones."""
+        fresh = torch.randn(len(PARTS), fleets)
+        if self._noise is None or self._noise.shape[1] != fleets:
             self._noise = fresh
         else:
             share = self._exploration.correlation
             self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
-        quantiles: torch.Tensor = torch.special.ndtr(self._noise)
-        return quantiles
+        levels: torch.Tensor = torch.special.ndtr(self._noise)
+        return levels
