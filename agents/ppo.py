@@ -13,7 +13,15 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
+from agents.monitoring import (
+    CURVE_METRICS,
+    VALIDATION_METRICS,
+    CheckpointCallback,
+    CurvesCallback,
+    HyperParametersCallback,
+    TimingCallback,
+    ValidationCallback,
+)
 from agents.rules import RuleBook
 from envs.action import action_space
 from envs.sb3 import InfrastructureVecEnv
@@ -194,8 +202,11 @@ class TrainingRun:
                 validation.restore(state["validation"])
         self._validation = validation
         model.set_logger(self._logger(done))
+        metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)
         callbacks: list[BaseCallback] = [
             EntropySchedule(self.ppo.ent_coef),
+            HyperParametersCallback({**self.ppo.model_dump(), "seed": self.seed}, metrics),
+            TimingCallback(validation),
             CurvesCallback(self.settings.task),
             CheckpointCallback(self._checkpoint),
         ]
