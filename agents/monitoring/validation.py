@@ -48,14 +48,15 @@ class TorchPolicy:
 class ValidationCallback(BaseCallback):
     """Plays the deterministic policy on validation worlds and keeps the model that is best there.
 
-    It validates before the first decision, every ``every_rollouts`` rollouts and at the end. Each curve is written at the
-    decision it was measured at:
+    It validates before the first decision, every ``every_rollouts`` rollouts and at the end. Each curve is written at
+    the decision it was measured at:
 
     - ``validation/total_over_reference``, ``validation/best_total_over_reference`` so far and
       ``validation/decisions_since_best``; ``validation/bad_minutes_percent``;
     - ``validation/gap_to_best_rule`` (share of the rule's total saved, positive is better), ``validation/gap_closed``
       (of the way to the bound), ``validation/windows_won_percent``;
-    - ``validation/infra_usd_per_day``, ``penalty_usd_per_day``, ``launches_per_day``, ``type_changes_per_day`` of a fleet;
+    - of a fleet, ``validation/infra_usd_per_day`` and ``penalty_usd_per_day``, ``launches_per_day`` and
+      ``type_changes_per_day``;
     - ``validation/by_source/<name>`` (total over reference) and ``validation/gap_by_source/<name>``;
     - ``validation/day``, a picture, always of the same day (``agents.monitoring.day.telling_day``);
     - ``time/validation_seconds``.
