@@ -24,7 +24,7 @@ def part_entropies(model: PPO, observations: NDArray[np.float32]) -> dict[str, f
     if not isinstance(distribution, MultiCategoricalDistribution):
         raise TypeError(f"the policy's distribution is a {type(distribution).__name__}; expected one of four choices")
     parts = zip(ACTION_PARTS, distribution.distribution, strict=True)
-    return {name: float(part.entropy().mean()) for name, part in parts}
+    return {name: -float((part.probs * part.logits).sum(dim=1).mean()) for name, part in parts}
 
 
 def action_shares(actions: NDArray[np.int64], task: TaskSettings) -> dict[str, float]:
