@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.advice import AdvisedCodec
 from agents.bundle import POLICY_FILE, Bundle, BundleError, LearnedPolicy, load_bundle
 from envs.action import action_space
-from envs.observation import ObservationCodec, observation_space
+from envs.observation import ObservationCodec
 from envs.settings import TaskSettings
 from forecasting.demand.boosted import Boosted
 from simulators.catalogue import Catalogue
@@ -34,7 +35,7 @@ class ServedModel:
 
     bundle: Bundle
     policy: LearnedPolicy
-    codec: ObservationCodec
+    codec: ObservationCodec | AdvisedCodec
     catalogue: Catalogue
     physics: np.void
     menu: NDArray[np.void]
@@ -63,10 +64,10 @@ class ServedModel:
 
 def _tried_policy(path: Path, bundle: Bundle) -> LearnedPolicy:
     """Return the policy once it has answered an observation of zeros with a logit for each choice."""
-    observation = np.zeros((1, *observation_space(bundle.task).shape), np.float32)
+    observation = np.zeros((1, *bundle.codec().space.shape), np.float32)
     choices = int(action_space(bundle.task).nvec.sum())
     try:
-        policy = LearnedPolicy(bundle.policy_onnx, bundle.task)
+        policy = bundle.policy()
         found = policy.logits(observation).shape
     except Exception as error:  # ONNX Runtime's errors share no other base class
         raise BundleError(f"{path}: {POLICY_FILE} cannot be run: {str(error).splitlines()[0]}") from error
@@ -88,7 +89,7 @@ def serve_bundle(path: Path) -> ServedModel:
     return ServedModel(
         bundle=bundle,
         policy=policy,
-        codec=ObservationCodec(bundle.task),
+        codec=bundle.codec(),
         catalogue=catalogue,
         physics=physics_record(catalogue, world)[0],
         menu=menu_records(bundle.task.menu),

@@ -23,9 +23,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.advice import AdvisedCodec, make_codec
 from agents.rules import RuleBook
 from envs.action import action_space
-from envs.observation import OBSERVATION_VERSION, ObservationCodec, observation_features, schema_hash
+from envs.observation import (
+    OBSERVATION_VERSION,
+    ObservationCodec,
+    ObservationEncoder,
+    observation_features,
+    schema_hash,
+)
 from envs.settings import ENVIRONMENT_VERSION, TaskSettings
 from forecasting.demand.boosted import Boosted, load_boosted
 from simulators.catalogue import PRICE_DATE, PRICE_SOURCE
@@ -49,13 +56,20 @@ class BundleError(ValueError):
     """A bundle that cannot be trusted or is of another version; the message names the file and the cause."""
 
 
-def spec_content(task: TaskSettings, best_rule: str) -> dict[str, Any]:
-    """Return what ``spec.json`` holds for a task."""
+def advised_schema(task: TaskSettings, advisor: str | None) -> str:
+    """Return the hash of what gives a policy's observation and action their meaning, its advising rule included."""
+    plain = schema_hash(task)
+    return plain if advisor is None else hashlib.sha256(f"{plain} advised by {advisor}".encode()).hexdigest()[:16]
+
+
+def spec_content(task: TaskSettings, *, best_rule: str, advisor: str | None) -> dict[str, Any]:
+    """Return what ``spec.json`` holds for a task and a policy that is shown what ``advisor`` would do."""
     catalogue = task.catalogue()
     return {
         "environment": ENVIRONMENT_VERSION,
         "observation_version": OBSERVATION_VERSION,
-        "schema_hash": schema_hash(task),
+        "schema_hash": advised_schema(task, advisor),
+        "advisor": advisor,
         "features": [asdict(feature) for feature in observation_features(task)],
         "action_choices": action_space(task).nvec.tolist(),
         "task": task.model_dump(mode="json"),
@@ -152,6 +166,7 @@ class Bundle:
     Attributes:
         task: Action, observation and reward settings; its menu is the rules'.
         rules: Calibrated rules.
+        advisor: Name of the rule whose action the policy is shown; None if it is shown none.
         spec: Content of ``spec.json``.
         manifest: Content of ``manifest.json``.
         card: Content of ``card.md``.
@@ -161,6 +176,7 @@ class Bundle:
 
     task: TaskSettings
     rules: RuleBook
+    advisor: str | None
     spec: dict[str, Any]
     manifest: dict[str, Any]
     card: str
@@ -171,6 +187,23 @@ class Bundle:
     def version(self) -> str:
         """Short name of the policy: the first 12 hex digits of its hash."""
         return str(self.manifest["files"][POLICY_FILE])[:12]
+
+    def codec(self) -> ObservationCodec | AdvisedCodec:
+        """Return what turns telemetry into the policy's observation.
+
+        Raises:
+            BundleError: The advising rule is not among the bundle's rules.
+        """
+        if self.advisor is None:
+            return make_codec(self.task, None)
+        try:
+            return make_codec(self.task, self.rules.policy(self.advisor, self.task))
+        except KeyError as error:
+            raise BundleError(f"{SPEC_FILE}: advisor: {error.args[0]}") from error
+
+    def policy(self) -> "LearnedPolicy":
+        """Return the policy, ready to decide; each call makes a new one."""
+        return LearnedPolicy(self.policy_onnx, self.task, self.codec())
 
     def demand_model(self) -> Boosted:
         """Return the pooled demand model.
@@ -211,14 +244,16 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
         if json.loads(files[name]) != json.loads(json.dumps(known)):
             raise BundleError(f"{path}: {name} asks for a model that this version does not have")
     task = TaskSettings.model_validate(spec["task"])
-    if schema_hash(task) != spec["schema_hash"]:
+    expected = advised_schema(task, spec["advisor"])
+    if expected != spec["schema_hash"]:
         raise BundleError(
             f"{path}: its observation and action schema {spec['schema_hash']} differs from this version's "
-            f"{schema_hash(task)}; make it again with: python scripts/export.py RUN --out BUNDLE"
+            f"{expected}; make it again with: python scripts/export.py RUN --out BUNDLE"
         )
     return Bundle(
         task=task,
         rules=RuleBook.model_validate_json(files[RULES_NAME]),
+        advisor=spec["advisor"],
         spec=spec,
         manifest=json.loads(files[MANIFEST_FILE]),
         card=files[CARD_FILE].decode(),
@@ -233,9 +268,10 @@ class LearnedPolicy:
     Args:
         policy_onnx: Serialised model.
         task: Task it was trained for.
+        codec: Turns telemetry into its observation.
     """
 
-    def __init__(self, policy_onnx: bytes, task: TaskSettings) -> None:
+    def __init__(self, policy_onnx: bytes, task: TaskSettings, codec: ObservationEncoder) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -243,7 +279,7 @@ class LearnedPolicy:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(policy_onnx, options, providers=["CPUExecutionProvider"])
-        self._codec = ObservationCodec(task)
+        self._codec = codec
         self._edges = np.concatenate(([0], np.cumsum(action_space(task).nvec)))
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:

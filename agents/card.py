@@ -1,5 +1,6 @@
 """The model card of a bundle: what it was trained on, how, how well it did, and what it cannot do."""
 
+from pathlib import Path
 from typing import Any
 
 _SOURCES = {
@@ -12,6 +13,10 @@ _SOURCES = {
     "azure_vm_total_cpu_2017_5min": ("CPU of Azure VMs, 2017 public trace (Cortez et al. 2017)", "CC BY 4.0"),
     "surf_lisa_jobs_2022_5min": ("jobs on the SURF Lisa cluster, 2022", "CC BY 4.0"),
 }
+
+
+def _start(advisor: str | None) -> str:
+    return "from noise" if advisor is None else f"from the calibrated rule {advisor}, whose action it is shown"
 
 
 def model_card(settings: dict[str, Any], calibration: dict[str, str], validation: dict[str, Any], seed: int) -> str:
@@ -42,14 +47,16 @@ def model_card(settings: dict[str, Any], calibration: dict[str, str], validation
         lines.append(f"| workload model fitted to {name} (first 70 %) | {what} | {licence} |")
     patterns = source["patterns"] or ["the patterns of the training split"]
     lines.append(f"| named patterns: {', '.join(patterns)} | generated | none |")
-    lines += [f"| trace {name} | replayed, training part | of its publisher |" for name in source["traces"]]
+    for path in source["traces"]:
+        what, licence = _SOURCES.get(Path(path).stem, ("a trace of this name", "of its publisher"))
+        lines.append(f"| trace {Path(path).stem}, replayed (its training part) | {what} | {licence} |")
     lines += [
         "",
         "## Training",
         "",
-        f"PPO (stable-baselines3), {ppo['n_timesteps']:,} decisions, seed {seed}, from the best calibrated rule "
-        f"({validation['best_rule']}). The snapshot that is best on validation worlds was kept "
-        f"(after {best['timesteps']:,} decisions).",
+        f"PPO (stable-baselines3), {ppo['n_timesteps']:,} decisions, seed {seed}, "
+        f"{_start(validation['advisor'])}. The snapshot that is best on validation worlds was kept (after "
+        f"{best['timesteps']:,} decisions).",
         "",
         "## Validation",
         "",

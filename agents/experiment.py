@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
+from agents.advice import make_codec
 from agents.bundle import RULES_NAME
 from agents.card import model_card
 from agents.evaluation.bound import bound_usd
@@ -21,10 +22,12 @@ from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
 from envs.settings import EnvSettings, TaskSettings
 from envs.worlds import make_bank, tape_sources
 from telemetry.provenance import RECORD_FILE, write_json, write_record
+from telemetry.splits import load_splits
 
 BEST_FILE: Final = "best.zip"
 CONFIG_FILE: Final = "config.json"
 VALIDATION_FILE: Final = "validation.json"
+BEST: Final = "best"
 
 
 class TrainSettings(BaseModel):
@@ -34,7 +37,8 @@ class TrainSettings(BaseModel):
         env: Task, training worlds and episode length; the task's menu is replaced by the rules'.
         ppo: Hyper-parameters.
         rules: Rule book; the shipped one if None.
-        start_from_rule: Start at the constant rule that is best on validation; else from stable-baselines3's default.
+        advisor: Rule the policy starts at: ``best`` takes the one that is best on validation; None starts from noise.
+        divided_traces: Also replay the committed split's divided traces, from the folder that holds the traces.
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
         validate_every: Rollouts between two validations.
@@ -46,7 +50,8 @@ class TrainSettings(BaseModel):
     env: EnvSettings = EnvSettings()
     ppo: PPOSettings = PPOSettings()
     rules: Path | None = None
-    start_from_rule: bool = True
+    advisor: str | None = BEST
+    divided_traces: bool = False
     validation_windows: int = Field(64, ge=1)
     validation_days: int = Field(2, ge=1)
     validate_every: int = Field(10, ge=1)
@@ -55,6 +60,20 @@ class TrainSettings(BaseModel):
     def rule_book(self) -> RuleBook:
         """Return the rules the run starts from."""
         return load_rules(self.rules or RULES_FILE)
+
+
+def with_divided_traces(settings: TrainSettings, folder: Path) -> tuple[TrainSettings, list[str]]:
+    """Return settings that name the divided traces' files in a folder, and the traces that are not there.
+
+    Without ``divided_traces`` nothing changes.
+    """
+    if not settings.divided_traces:
+        return settings, []
+    files = {name: folder / f"{name}.parquet" for name in load_splits().divided.traces}
+    missing = [name for name, path in files.items() if not path.is_file()]
+    traces = tuple(str(path) for name, path in files.items() if name not in missing)
+    source = settings.env.source.model_copy(update={"traces": settings.env.source.traces + traces})
+    return settings.model_copy(update={"env": settings.env.model_copy(update={"source": source})}), missing
 
 
 class ProgressCallback(BaseCallback):
@@ -96,12 +115,10 @@ def run_training(
     source = env.source.model_copy(update={"split": "validate"})
     validation_bank = make_bank(source, task)
     windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
-    ratios = {
-        rule.name: play(book.policy(rule.name, task), validation_bank, task, windows)
-        for rule in book.rules
-        if rule.is_constant
-    }
+    ratios = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
     best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
+    named = best_rule if settings.advisor == BEST else settings.advisor
+    advisor = None if named is None else book.policy(named, task)
 
     def keep_best(model: PPO) -> None:
         save_model(model, folder / BEST_FILE)
@@ -110,26 +127,27 @@ def run_training(
         validation_bank,
         task,
         windows,
+        codec=make_codec(task, advisor),
         rule=ratios[best_rule],
         bound_usd=bound_usd(validation_bank, windows),
         every_rollouts=settings.validate_every,
         save_best=keep_best,
         tape_sources=tape_sources(source),
     )
-    run = TrainingRun(folder, env, settings.ppo, book, bank, seed)
+    run = TrainingRun(folder, env, settings.ppo, bank, seed, advisor)
     if resume:
         run.checkpoint_state()
     folder.mkdir(parents=True, exist_ok=True)
     write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
     write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
     save_rules(book, folder / RULES_NAME)
-    start = book.action(best_rule, task) if settings.start_from_rule else None
     progress = ProgressCallback(show, settings.max_minutes)
-    model = run.train(start=start, resume=resume, validation=validation, extra=progress)
+    model = run.train(resume=resume, validation=validation, extra=progress)
     write_json(
         folder / VALIDATION_FILE,
         {
             "best_rule": best_rule,
+            "advisor": named,
             "rules": {name: cost_ratio(item) for name, item in ratios.items()},
             "history": [
                 {"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in validation.history
@@ -163,6 +181,7 @@ def export_run(folder: Path, out: Path) -> float:
         book,
         out,
         best_rule=validation["best_rule"],
+        advisor=validation["advisor"],
         card=model_card(settings.model_dump(mode="json"), book.calibration, validation, int(record["seed"])),
         seeds=[int(record["seed"])],
     )

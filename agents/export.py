@@ -20,6 +20,7 @@ from agents.bundle import (
     SPEC_FILE,
     WEIGHTS_FILE,
     LearnedPolicy,
+    advised_schema,
     detector_content,
     forecaster_content,
     spec_content,
@@ -27,7 +28,7 @@ from agents.bundle import (
 )
 from agents.rules import RuleBook, save_rules
 from envs.action import action_space
-from envs.observation import schema_hash
+from envs.observation import ObservationCodec
 from envs.settings import TaskSettings
 from forecasting.shipped import DEMAND_FILE, WEIGHTS
 from telemetry.provenance import write_json, write_text
@@ -53,7 +54,7 @@ class _Exported(torch.nn.Module):
         return self.policy.action_net(latent_policy), self.policy.value_net(latent_value).squeeze(-1)
 
 
-def export_policy(model: PPO, task: TaskSettings, path: Path) -> None:
+def export_policy(model: PPO, schema: str, path: Path) -> None:
     """Write the policy as ONNX, without source paths, with the schema hash in its metadata."""
     module = _Exported(model).eval()
     example = torch.zeros(2, *model.observation_space.shape)  # type: ignore[misc]
@@ -78,7 +79,7 @@ def export_policy(model: PPO, task: TaskSettings, path: Path) -> None:
         del value.metadata_props[:]
     del proto.metadata_props[:]
     del proto.graph.metadata_props[:]
-    proto.metadata_props.add(key="schema_hash", value=schema_hash(task))
+    proto.metadata_props.add(key="schema_hash", value=schema)
     onnx.save(proto, path)
 
 
@@ -91,7 +92,7 @@ def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int =
     rng = np.random.default_rng(seed)
     shape = (PARITY_OBSERVATIONS, *model.observation_space.shape)  # type: ignore[misc]
     observations = np.clip(rng.normal(0.0, 1.5, shape), -5, 5).astype(np.float32)
-    exported = LearnedPolicy(policy_onnx, task)
+    exported = LearnedPolicy(policy_onnx, task, ObservationCodec(task))
     found = exported.logits(observations)
     with torch.no_grad():
         trained = _Exported(model).eval()(torch.as_tensor(observations))[0].numpy()
@@ -121,7 +122,15 @@ def _near_ties(logits: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray
 
 
 def export_bundle(
-    model: PPO, task: TaskSettings, book: RuleBook, out: Path, *, best_rule: str, card: str, seeds: list[int]
+    model: PPO,
+    task: TaskSettings,
+    book: RuleBook,
+    out: Path,
+    *,
+    best_rule: str,
+    advisor: str | None,
+    card: str,
+    seeds: list[int],
 ) -> float:
     """Write a whole bundle folder, or nothing; return the largest difference of logits.
 
@@ -132,10 +141,10 @@ def export_bundle(
     building = out.with_name(out.name + ".part")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    export_policy(model, task, building / POLICY_FILE)
+    export_policy(model, advised_schema(task, advisor), building / POLICY_FILE)
     difference = check_parity(model, (building / POLICY_FILE).read_bytes(), task)
     save_rules(book, building / RULES_NAME)
-    write_json(building / SPEC_FILE, spec_content(task, best_rule))
+    write_json(building / SPEC_FILE, spec_content(task, best_rule=best_rule, advisor=advisor))
     write_json(building / FORECASTER_FILE, forecaster_content())
     write_json(building / DETECTOR_FILE, detector_content())
     shutil.copyfile(WEIGHTS / DEMAND_FILE, building / WEIGHTS_FILE)

@@ -1,18 +1,19 @@
-"""PPO by stable-baselines3 on the native batch: starts where the best rule stands, free to leave it."""
+"""PPO by stable-baselines3 on the native batch: starts at a rule, is rewarded for doing better, free to leave it."""
 
 import json
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.advice import make_codec
+from agents.constraints import ConstrainedReward, Constraint, Counted, LagrangianCallback
+from agents.lean_policy import LeanPolicy
 from agents.monitoring import (
     CURVE_METRICS,
     VALIDATION_METRICS,
@@ -22,8 +23,11 @@ from agents.monitoring import (
     TimingCallback,
     ValidationCallback,
 )
-from agents.rules import RuleBook
-from envs.action import action_space
+from agents.policies import Policy
+from agents.residual import ExplorationSettings, ResidualPolicy
+from agents.rollout_buffer import GatheringRolloutBuffer
+from envs.observation import DESIRED_UNIT, observation_features
+from envs.paired import PairedEpisodes
 from envs.sb3 import InfrastructureVecEnv
 from envs.settings import EnvSettings
 from simulators.bank import Bank
@@ -31,8 +35,6 @@ from telemetry.provenance import write_json
 
 MODEL_FILE: Final = "model.zip"
 STATE_FILE: Final = "state.json"
-_SCALE_DECAY: Final = 1.2
-_SPOT_DECAY: Final = 0.8
 
 
 class PPOSettings(BaseModel):
@@ -54,7 +56,11 @@ class PPOSettings(BaseModel):
         max_grad_norm: Gradient clip.
         target_kl: Stop an update's epochs beyond this divergence; None never stops.
         hidden: Units of the two hidden layers of policy and value.
-        start_confidence: Probability of the best rule's choice in each part of the first policy.
+        exploration: How far training strays from the advised action.
+        relative_scale: A learned shift of the size counts in units of 1 + this x desired instances.
+        paired: Reward what is better than the advising rule's own reward in the same world with the same luck.
+        constraints: Limits on what the policy may do more of than the advising rule.
+        native_only: Only scaling policies that an Auto Scaling group runs by itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,27 +80,32 @@ class PPOSettings(BaseModel):
     max_grad_norm: float = Field(0.5, gt=0)
     target_kl: float | None = Field(None, gt=0)
     hidden: int = Field(64, ge=4, le=1024)
-    start_confidence: float = Field(0.8, gt=0, lt=1)
-
-
-def start_logits(settings: EnvSettings, action: NDArray[np.int64], confidence: float) -> NDArray[np.float64]:
-    """Return logits, concatenated over the action's parts, that put ``confidence`` on each part of an action.
-
-    Probability falls off with distance in the ordered parts (scale, spot) and is spread evenly in the others.
-    """
-    parts = []
-    for part, size in enumerate(action_space(settings.task).nvec):
-        distance = np.abs(np.arange(size) - action[part]).astype(np.float64)
-        decay = {0: _SCALE_DECAY, 2: _SPOT_DECAY}.get(part, 0.0)
-        weights = np.where(distance > 0, np.exp(-decay * distance), 0.0)
-        weights *= (1.0 - confidence) / weights.sum() if size > 1 else 0.0
-        weights[action[part]] = confidence
-        parts.append(np.log(np.maximum(weights, 1e-8)))
-    return np.concatenate(parts)
+    exploration: ExplorationSettings = ExplorationSettings()
+    relative_scale: float = Field(0.1, ge=0)
+    paired: bool = True
+    constraints: dict[Counted, Constraint] = {}
+    native_only: bool = False
 
 
 def _fleet_seed(seed: int) -> int:
     return seed * 1_000_000_007
+
+
+def _network(settings: EnvSettings, ppo: PPOSettings, advised: bool) -> dict[str, Any]:
+    """Return what the policy class is built with."""
+    layers = {"net_arch": [ppo.hidden, ppo.hidden]}
+    if not advised:
+        return layers
+    names = [feature.name for feature in observation_features(settings.task)]
+    native = tuple(index for index, entry in enumerate(settings.task.menu) if entry.native)
+    return {
+        **layers,
+        "exploration": ppo.exploration.model_dump(),
+        "desired_feature": names.index("desired"),
+        "desired_unit": DESIRED_UNIT,
+        "relative_scale": ppo.relative_scale,
+        "allowed_policies": native if ppo.native_only else (),
+    }
 
 
 def make_model(
@@ -102,14 +113,34 @@ def make_model(
     ppo: PPOSettings,
     *,
     bank: Bank,
-    start: NDArray[np.int64] | None,
+    advisor: Policy | None,
     seed: int,
 ) -> PPO:
-    """Return a PPO model over a fresh batch of fleets; its first policy is the action ``start``, softly."""
+    """Return a PPO model over a fresh batch of fleets.
+
+    Args:
+        settings: Task and episodes.
+        ppo: Hyper-parameters.
+        bank: Training worlds.
+        advisor: The rule that the first policy is, and whose reward is subtracted; None starts from noise.
+        seed: Of network and fleets.
+
+    Raises:
+        ValueError: Constraints, but no advising rule to hold them against.
+    """
     torch.set_num_threads(1)
-    env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank)
+    reward = None
+    rival = advisor.act if advisor is not None and ppo.paired else None
+    if ppo.constraints:
+        if rival is None:
+            raise ValueError(
+                "ppo.constraints are limits relative to the advising rule: they need an advisor, and paired"
+            )
+        reward = ConstrainedReward(settings.task.reward, ppo.constraints)
+    codec = make_codec(settings.task, advisor)
+    env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank, codec=codec, reward=reward, rival=rival)
     model = PPO(
-        "MlpPolicy",
+        LeanPolicy if advisor is None else ResidualPolicy,
         env,
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
@@ -122,15 +153,12 @@ def make_model(
         vf_coef=ppo.vf_coef,
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
-        policy_kwargs={"net_arch": [ppo.hidden, ppo.hidden]},
+        rollout_buffer_class=GatheringRolloutBuffer,
+        policy_kwargs=_network(settings, ppo, advisor is not None),
         seed=seed,
         device="cpu",
     )
     env.seed(_fleet_seed(seed))  # PPO has set its own
-    if start is not None:
-        logits = start_logits(settings, start, ppo.start_confidence)
-        with torch.no_grad():
-            cast(torch.nn.Linear, model.policy.action_net).bias.copy_(torch.as_tensor(logits, dtype=torch.float32))
     return model
 
 
@@ -141,15 +169,18 @@ def save_model(model: PPO, path: Path) -> None:
     temporary.replace(path)
 
 
-class EntropySchedule(BaseCallback):
-    """Lowers the entropy bonus linearly to 0."""
+class ExplorationSchedule(BaseCallback):
+    """Lowers the entropy bonus linearly to 0, and a residual policy's spread to its last value."""
 
     def __init__(self, first: float) -> None:
         super().__init__()
         self._first = first
 
     def _on_rollout_start(self) -> None:
-        self.model.ent_coef = self._first * self.model._current_progress_remaining  # type: ignore[attr-defined]
+        left = self.model._current_progress_remaining
+        self.model.ent_coef = self._first * left  # type: ignore[attr-defined]
+        if isinstance(self.model.policy, ResidualPolicy):
+            self.model.policy.explore(left)
 
     def _on_step(self) -> bool:
         return True
@@ -162,26 +193,31 @@ class TrainingRun:
         folder: Where everything is written.
         settings: Environment to train in.
         ppo: Hyper-parameters.
-        book: Rules; their policies are the task's menu.
         bank: Training worlds.
         seed: Of the agent and its fleets.
+        advisor: The rule it starts at, None for none.
     """
 
     def __init__(
-        self, folder: Path, settings: EnvSettings, ppo: PPOSettings, book: RuleBook, bank: Bank, seed: int
+        self,
+        folder: Path,
+        settings: EnvSettings,
+        ppo: PPOSettings,
+        bank: Bank,
+        seed: int,
+        advisor: Policy | None,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.ppo = ppo
-        self.book = book
         self.bank = bank
         self.seed = seed
+        self.advisor = advisor
         self._validation: ValidationCallback | None = None
 
     def train(
         self,
         *,
-        start: NDArray[np.int64] | None,
         resume: bool = False,
         validation: ValidationCallback | None = None,
         extra: BaseCallback | None = None,
@@ -194,7 +230,7 @@ class TrainingRun:
         """
         state = self.checkpoint_state() if resume else None
         self.folder.mkdir(parents=True, exist_ok=True)
-        model = make_model(self.settings, self.ppo, bank=self.bank, start=start, seed=self.seed)
+        model = make_model(self.settings, self.ppo, bank=self.bank, advisor=self.advisor, seed=self.seed)
         done = 0
         if state is not None:
             done = self._restore(model, state)
@@ -204,12 +240,15 @@ class TrainingRun:
         model.set_logger(self._logger(done))
         metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)
         callbacks: list[BaseCallback] = [
-            EntropySchedule(self.ppo.ent_coef),
+            ExplorationSchedule(self.ppo.ent_coef),
             HyperParametersCallback({**self.ppo.model_dump(), "seed": self.seed}, metrics),
             TimingCallback(validation),
             CurvesCallback(self.settings.task),
             CheckpointCallback(self._checkpoint),
         ]
+        episodes = cast(InfrastructureVecEnv, model.env).episodes
+        if isinstance(episodes, PairedEpisodes) and isinstance(episodes.reward, ConstrainedReward):
+            callbacks.append(LagrangianCallback(episodes.reward, episodes))
         callbacks += [item for item in (validation, extra) if item is not None]
         left = max(0, self.ppo.n_timesteps - done)
         try:
@@ -236,7 +275,9 @@ class TrainingRun:
     def _checkpoint(self, model: PPO) -> None:
         save_model(model, self.folder / MODEL_FILE)
         validation = None if self._validation is None else self._validation.state()
-        progress = {"num_timesteps": int(model.num_timesteps), "validation": validation}
+        reward = cast(InfrastructureVecEnv, model.env).episodes.reward
+        prices = reward.prices if isinstance(reward, ConstrainedReward) else {}
+        progress = {"num_timesteps": int(model.num_timesteps), "validation": validation, "prices": prices}
         write_json(self.folder / STATE_FILE, {**self._identity(), **progress})
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -258,6 +299,9 @@ class TrainingRun:
     def _restore(self, model: PPO, state: dict[str, Any]) -> int:
         """Load the checkpoint's parameters; its fleets start episodes that were not played yet."""
         model.set_parameters(str(self.folder / MODEL_FILE), device="cpu")
+        reward = cast(InfrastructureVecEnv, model.env).episodes.reward
+        if isinstance(reward, ConstrainedReward):
+            reward.prices.update(state["prices"])
         done = int(state["num_timesteps"])
         model.num_timesteps = done
         cast(VecEnv, model.env).seed(_fleet_seed(self.seed) + done)

@@ -254,8 +254,8 @@ def _learning_speed(model: PPO, rollouts: int) -> float:
 def ppo_speed(settings: EnvSettings, ppo: PPOSettings, rollouts: int) -> dict[str, float]:
     """Train on our environment and on one that costs nothing, in turn; return decisions per second of each."""
     bank = make_bank(settings.source, settings.task)
-    model = make_model(settings, ppo, bank=bank, start=None, seed=0)
-    ceiling = make_model(settings, ppo, bank=bank, start=None, seed=0)
+    model = make_model(settings, ppo, bank=bank, advisor=None, seed=0)
+    ceiling = make_model(settings, ppo, bank=bank, advisor=None, seed=0)
     ceiling.set_env(FreeVecEnv(InfrastructureVecEnv(settings, ppo.n_envs, bank=bank)))
     ours, free = [], []
     for _ in range(2):

@@ -64,6 +64,7 @@ class Episodes:
 
     Attributes:
         fleets: The batch they play in.
+        reward: As given.
         infra_usd: [B] bill before refunds of the latest decision, USD.
     """
 
@@ -80,7 +81,7 @@ class Episodes:
         self.settings = settings
         self.task = settings.task
         self.codec: ObservationEncoder = codec or ObservationCodec(self.task)
-        self._reward = reward
+        self.reward = reward
         bank = bank or make_bank(settings.source, settings.task)
         self.fleets = FleetBatch(bank, menu_records(self.task.menu), size)
         self.infra_usd = np.zeros(size)
@@ -121,6 +122,10 @@ class Episodes:
             plans,
             seeds,
         )
+        self._reset(indices, plans, seeds)
+
+    def _reset(self, indices: NDArray[np.int64], plans: NDArray[np.int64], seeds: NDArray[np.uint64]) -> None:
+        """Start fleets in their worlds, from their first to their last ticks (``plans``, [3, N])."""
         self.fleets.reset(indices, plans[0], plans[1], plans[2], seeds)
 
     def observe(self) -> NDArray[np.float32]:
@@ -140,8 +145,8 @@ class Episodes:
         decode(actions, self.fleets.readings, self.fleets.decisions, self.task)
         self.fleets.step(self.task.decision_minutes, detail=detail)
         terms, self.infra_usd = score(self.fleets.outcomes)
-        if self._reward is not None:
-            return self._reward(self.fleets.outcomes, terms), terms
+        if self.reward is not None:
+            return self.reward(self.fleets.outcomes, terms), terms
         return total_reward(terms, self.task.reward), terms
 
     @property

@@ -26,6 +26,7 @@ from telemetry.compiled import Record, compiled, compiled_in_place
 OBSERVATION_VERSION: Final = 2
 BOUND: Final = 5.0
 PLANNING_UTILIZATION: Final = 0.7
+DESIRED_UNIT: Final = 50.0
 _CANDIDATE_PARTS: Final = 6
 _LOWEST: Final = np.float32(-BOUND)
 _HIGHEST: Final = np.float32(BOUND)
@@ -163,7 +164,7 @@ def _encode(
     out[11] = 100.0 * reading.error_fraction
     out[12] = 20.0 * reading.bad_recent
     out[13] = math.exp(-reading.minutes_since_bad / 30.0)
-    out[14] = reading.desired / 50.0
+    out[14] = reading.desired / DESIRED_UNIT
     out[15] = (reading.desired - reading.in_service) / MAX_SCALE
     out[16] = reading.pending / MAX_SCALE
     out[17] = reading.draining / MAX_SCALE

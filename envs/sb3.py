@@ -1,6 +1,7 @@
 """The batch of fleets as a stable-baselines3 ``VecEnv``; Python touches single fleets only at episode ends."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from envs.action import action_space
 from envs.episodes import Episodes
 from envs.observation import ObservationEncoder
+from envs.paired import Decider, PairedEpisodes
 from envs.reward import TERMS, RewardFunction
 from envs.settings import EnvSettings
 from simulators.bank import Bank
@@ -33,6 +35,7 @@ class InfrastructureVecEnv(VecEnv):
         stagger: Shorten first episodes by a random share.
         codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
         reward: Rewards decisions; the task's weighted terms if None.
+        rival: Decides for a second batch in the same worlds, whose rewards are subtracted; none if None.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class InfrastructureVecEnv(VecEnv):
         stagger: bool = True,
         codec: ObservationEncoder | None = None,
         reward: RewardFunction | None = None,
+        rival: Decider | None = None,
     ) -> None:
-        self.episodes = Episodes(settings, num_envs, stagger=stagger, bank=bank, codec=codec, reward=reward)
+        make = Episodes if rival is None else partial(PairedEpisodes, rival)
+        self.episodes = make(settings, num_envs, stagger=stagger, bank=bank, codec=codec, reward=reward)
         self.render_mode = None
         super().__init__(num_envs, self.episodes.codec.space, action_space(settings.task))
         self._nothing: list[dict[str, Any]] = [{} for _ in range(num_envs)]

@@ -16,6 +16,7 @@ from simulators.catalogue import (
 )
 from simulators.menu import ScalingPolicy, ScheduledSize, Step
 from simulators.physics import WorldSettings
+from simulators.randomization import Randomization
 from simulators.records import MAX_MEMBERS
 from simulators.regions import in_region
 from simulators.scenario import Forecasts
@@ -151,6 +152,7 @@ class WorldSource(BaseModel):
         forecasts: What the forecast part of the telemetry holds.
         anomalies_per_week: Expected anomalies in each generated scenario, and in each market, a week.
         anomaly_difficulty: How strong they are.
+        randomization: Services and markets unlike the task's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -169,6 +171,7 @@ class WorldSource(BaseModel):
     forecasts: Forecasts = "quantiles"
     anomalies_per_week: float = Field(0.0, ge=0, le=100)
     anomaly_difficulty: Literal["easy", "hard", "mixed"] = "mixed"
+    randomization: Randomization = Randomization()
 
 
 class EnvSettings(BaseModel):

@@ -1,5 +1,6 @@
 """From settings to a world bank, built once and shared by every environment that asks for the same."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from simulators.bank import Bank
 from simulators.catalogue import Catalogue
 from simulators.futures import DEMAND_KINDS, generate_future
 from simulators.market import MarketTape, draw_market
-from simulators.physics import reference_rps_per_instance
+from simulators.physics import WorldSettings, reference_rps_per_instance
 from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
 from simulators.workload import WorkloadModel, load_workload
 from simulators.worlds import build_bank, cross
@@ -150,7 +151,8 @@ def _draw_market(catalogue: Catalogue, source: WorldSource, seed: int) -> Market
         seed=seed,
         difficulty=source.anomaly_difficulty,
     )
-    return market_effects(anomalies, draw_market(catalogue, days=days, seed=seed), catalogue)
+    market = draw_market(catalogue, days=days, seed=seed, settings=source.randomization.market(seed))
+    return market_effects(anomalies, market, catalogue)
 
 
 @lru_cache(maxsize=4)
@@ -160,7 +162,16 @@ def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
     catalogue = task.catalogue()
     scenarios = draw_scenarios(source, task)
     markets = [_draw_market(catalogue, source, seeds[source.first_seed + index]) for index in range(source.markets)]
-    plans = cross(len(scenarios), len(markets))
+    services = source.randomization.worlds(task.world, seeds[source.first_seed])
+    plans = [replace(plan, settings=plan.scenario % len(services)) for plan in cross(len(scenarios), len(markets))]
     replayed = [plan for plan in plans if plan.scenario >= len(scenarios) - len(source.traces)]
     plans += replayed * (source.trace_repeats - 1)
-    return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=(task.world,))
+    scenarios = [_for_service(item, task, services[n % len(services)]) for n, item in enumerate(scenarios)]
+    return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=services)
+
+
+def _for_service(scenario: Scenario, task: TaskSettings, service: WorldSettings) -> Scenario:
+    """Return a demand tape, made for the task's own service, that asks as many instances of another service."""
+    catalogue = task.catalogue()
+    own, other = (reference_rps_per_instance(catalogue, item.workload) for item in (task.world, service))
+    return scenario.scaled(other / own)

@@ -4,7 +4,7 @@ It comes from a replayed trace, from a fitted workload model, or from a named pa
 written by the forecasting floor, which sees each minute only after it is complete and delivered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -65,6 +65,20 @@ class Scenario:
     metric_gap: NDArray[np.bool_]
     predictive_rps: NDArray[np.float32]
     labels: tuple[Anomaly, ...] = ()
+
+    def scaled(self, factor: float) -> "Scenario":
+        """Return the same tape with demand, and what was forecast of it, ``factor`` times as large."""
+        if factor == 1.0:
+            return self
+        annotation = replace(self.annotation, forecast_rps=(factor * self.annotation.forecast_rps).astype(np.float32))
+        return replace(
+            self,
+            demand_rps=(factor * self.demand_rps).astype(np.float32),
+            annotation=annotation,
+            mean_demand_rps=factor * self.mean_demand_rps,
+            reference_demand_rps=factor * self.reference_demand_rps,
+            predictive_rps=(factor * self.predictive_rps).astype(np.float32),
+        )
 
 
 def make_scenario(

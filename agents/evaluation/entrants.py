@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agents.bundle import POLICY_FILE, LearnedPolicy, load_bundle
+from agents.bundle import POLICY_FILE, load_bundle
 from agents.policies import CheckedPolicy, Policy, load_policy
 from agents.rules import RULES_FILE, load_rules
 from envs.settings import TaskSettings
@@ -45,7 +45,7 @@ def load_entrant(reference: str, *, rules: Path = RULES_FILE) -> Entrant:
     kind, _, name = reference.partition(":")
     if kind == BUNDLE:
         bundle = load_bundle(Path(name))
-        learned = LearnedPolicy(bundle.policy_onnx, bundle.task)
+        learned = bundle.policy()
         checked = CheckedPolicy(learned, bundle.task, reference)
         return Entrant(checked, bundle.task, reference, str(bundle.manifest["files"][POLICY_FILE]))
     book = load_rules(rules)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agents.bundle import POLICY_FILE, Bundle, LearnedPolicy
+from agents.bundle import POLICY_FILE, Bundle
 from agents.evaluation.cadence import cadence_and_adherence
 from agents.evaluation.causality import check_policy_causality, check_scenarios
 from agents.evaluation.conduct import check_calibrated_on
@@ -63,11 +63,11 @@ def bundle_lineup(bundle: Bundle) -> Lineup:
     return Lineup(
         bundle.rules,
         bundle.task,
-        {SHIPPED: LearnedPolicy(bundle.policy_onnx, bundle.task)},
+        {SHIPPED: bundle.policy()},
         SHIPPED,
         {SHIPPED: str(bundle.manifest["files"][POLICY_FILE])},
         bundle.manifest["seeds"],
-        makers={SHIPPED: lambda: LearnedPolicy(bundle.policy_onnx, bundle.task)},
+        makers={SHIPPED: bundle.policy},
     )
 
 

@@ -1,6 +1,5 @@
 """What a stochastic policy does with the parts of its action: how sure it is of each, and what it mostly chooses."""
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -13,8 +12,6 @@ from envs.action import KEEP, MAX_SCALE
 from envs.settings import TaskSettings, menu_names
 
 ACTION_PARTS: Final = ("scale", "specification", "spot", "policy")
-Advice = Callable[[NDArray[np.float32]], NDArray[np.int64]]
-"""The advised actions [N, 4] that observations [N, F] carry."""
 
 
 def part_entropies(model: PPO, observations: NDArray[np.float32]) -> dict[str, float]:

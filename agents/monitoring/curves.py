@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.monitoring.actions import ACTION_PARTS, Advice, action_shares, advice_shares, part_entropies
+from agents.advice import AdvisedCodec
+from agents.monitoring.actions import ACTION_PARTS, action_shares, advice_shares, part_entropies
 from envs.action import MAX_SCALE
 from envs.episodes import Episodes
 from envs.reward import score
@@ -27,17 +28,16 @@ class CurvesCallback(BaseCallback):
     Each decision of a rollout counts once, whether its episode has ended or not. Curves: ``rollout/return`` (mean
     reward times the decisions of an episode), ``reward/<term>`` per decision, ``cost/*_over_reference`` and
     ``cost/*_usd_per_day`` of a fleet, ``slo/bad_minutes_percent``, ``entropy/<part>`` in nats, ``action/*``,
-    ``policy_share/<name>``, ``advice/*`` where advice is given, ``train/ent_coef``, histograms ``action/<part>``.
+    ``policy_share/<name>``, ``advice/*`` where the policy sees a rule's action, ``train/ent_coef``, histograms
+    ``action/<part>``.
 
     Args:
         task: Minutes of a decision, names of the menu.
-        advice: Reads the advised actions from observations; None where a policy is not advised.
     """
 
-    def __init__(self, task: TaskSettings, *, advice: Advice | None = None) -> None:
+    def __init__(self, task: TaskSettings) -> None:
         super().__init__()
         self._task = task
-        self._advice = advice
         self._outcomes: NDArray[np.void] = np.zeros((0, 0), OUTCOME)
         self._reward_sum = 0.0
         self._steps = 0
@@ -64,8 +64,8 @@ class CurvesCallback(BaseCallback):
         values = self._earnings(outcomes) | action_shares(actions, self._task)
         sample = observations[:: -(-len(observations) // _ENTROPY_SAMPLE)]
         values |= {f"entropy/{name}": nats for name, nats in part_entropies(model, sample).items()}
-        if self._advice is not None:
-            values |= advice_shares(actions, self._advice(observations))
+        if isinstance(self._episodes.codec, AdvisedCodec):
+            values |= advice_shares(actions, self._episodes.codec.advised(observations))
         values["train/ent_coef"] = float(model.ent_coef)
         for name, value in values.items():
             self.logger.record(name, value)

@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import Image
 from agents.monitoring.day import DayRecorder, telling_day
 from agents.monitoring.logbook import write_at
 from agents.rollout import Played, Windows, bad_fraction, cost_ratio, over_reference, play
-from envs.observation import ObservationCodec, ObservationEncoder
+from envs.observation import ObservationEncoder
 from envs.picture import FleetPicture
 from envs.settings import TaskSettings
 from simulators.bank import Bank
@@ -65,11 +65,11 @@ class ValidationCallback(BaseCallback):
         bank: Validation worlds.
         task: Action settings and menu.
         windows: What is played.
+        codec: Turns telemetry into the model's observations.
         rule: What the best rule did in these windows.
         bound_usd: [B] clairvoyant bound of each window, USD.
         every_rollouts: Rollouts between two validations.
         save_best: Called with the model whenever it is better than all before.
-        codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
         tape_sources: Name of the source of each of the bank's demand tapes; no curves by source if None.
         picture: Draw the day (needs matplotlib).
         report: Called with decisions trained on and total over reference; training stops where it returns True.
@@ -89,11 +89,11 @@ class ValidationCallback(BaseCallback):
         task: TaskSettings,
         windows: Windows,
         *,
+        codec: ObservationEncoder,
         rule: Played,
         bound_usd: NDArray[np.float64],
         every_rollouts: int,
         save_best: Callable[[PPO], None],
-        codec: ObservationEncoder | None = None,
         tape_sources: Sequence[str] | None = None,
         picture: bool = True,
         report: Callable[[int, float], bool] | None = None,
@@ -119,13 +119,12 @@ class ValidationCallback(BaseCallback):
                 "expected both from the same windows"
             )
         self._sources = None if tape_sources is None else np.array(tape_sources)[bank.worlds["tape"][windows.worlds]]
-        self._codec = codec or ObservationCodec(task)
+        self._codec = codec
         self._save_best = save_best
         self._report = report
         self._day = telling_day(rule, bound_usd)
         self._picture: FleetPicture | None = FleetPicture(task, _DAY_MINUTES) if picture else None
         self._every, self._rollouts = every_rollouts, 0
-        self._validated_updates: int | None = None
         self._stop = False
         self.best = np.inf
         self.history: list[tuple[int, float, float]] = []
@@ -144,13 +143,18 @@ class ValidationCallback(BaseCallback):
         return not self._stop
 
     def _on_rollout_start(self) -> None:
-        if self._rollouts % self._every == 0:
+        if self._rollouts % self._every == 0 and not self._is_validated:
             self.validate()
         self._rollouts += 1
 
     def _on_training_end(self) -> None:
-        if cast(PPO, self.model)._n_updates != self._validated_updates:
+        if not (self._stop or self._is_validated):
             self.validate()
+
+    @property
+    def _is_validated(self) -> bool:
+        """Whether this very model was, such as the one a resumed run begins with."""
+        return bool(self.history) and self.history[-1][0] == self.model.num_timesteps
 
     def validate(self) -> None:
         """Play the current policy on the validation windows, log it, keep it if it is the best."""
@@ -169,7 +173,6 @@ class ValidationCallback(BaseCallback):
             values["validation/day"] = Image(self._picture.draw(day.history), "HWC")
         values["time/validation_seconds"] = time.perf_counter() - began
         write_at(self.logger, step, values)
-        self._validated_updates = model._n_updates
         self._stop = self._report is not None and self._report(step, ratio)
         self.seconds += time.perf_counter() - began
 

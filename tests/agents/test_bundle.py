@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from torch_export import exporting
 
 from agents import bundle as bundles
-from agents.bundle import FILES, MANIFEST_FILE, POLICY_FILE, SPEC_FILE, BundleError, LearnedPolicy, load_bundle
+from agents.bundle import FILES, MANIFEST_FILE, POLICY_FILE, SPEC_FILE, BundleError, load_bundle
 from agents.experiment import BEST_FILE, export_run
 from agents.export import TOLERANCE, ExportError, check_parity
 from agents.rules import RuleBook
@@ -52,7 +52,7 @@ def test_they_agree_on_observations_of_real_fleets(
 ) -> None:
     env = InfrastructureVectorEnv(16, settings, bank=bank)
     observations, _ = env.reset(seed=0)
-    exported = LearnedPolicy((bundle_folder / POLICY_FILE).read_bytes(), settings.task)
+    exported = load_bundle(bundle_folder).policy()
     for _ in range(30):
         trained, _ = model.predict(observations, deterministic=True)
         np.testing.assert_array_equal(exported.act(env.episodes.fleets.readings), trained)
@@ -84,7 +84,7 @@ def test_a_policy_of_not_a_number_is_not_exported(model: PPO, bundle_folder: Pat
 
 
 def test_an_observation_that_is_not_finite_is_refused(bundle_folder: Path, task: TaskSettings) -> None:
-    exported = LearnedPolicy((bundle_folder / POLICY_FILE).read_bytes(), task)
+    exported = load_bundle(bundle_folder).policy()
     observation = np.zeros((1, len(observation_features(task))), np.float32)
     assert exported.logits(observation).shape == (1, action_space(task).nvec.sum())
     observation[0, 5] = np.nan
@@ -220,12 +220,12 @@ def test_loading_and_acting_imports_neither_torch_nor_stable_baselines(bundle_fo
 import sys
 from pathlib import Path
 import numpy as np
-from agents.bundle import LearnedPolicy, load_bundle
+from agents.bundle import load_bundle
 from simulators.records import TELEMETRY
 bundle = load_bundle(Path({str(bundle_folder)!r}))
 reading = np.ones(1, TELEMETRY)
 reading["spec"] = reading["policy"] = 0
-print(LearnedPolicy(bundle.policy_onnx, bundle.task).act(reading).shape)
+print(bundle.policy().act(reading).shape)
 heavy = {{"torch", "stable_baselines3", "ray", "matplotlib", "optuna", "onnx"}} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.bundle import LearnedPolicy, load_bundle
+from agents.bundle import load_bundle
 from agents.evaluation import worlds as referee
 from agents.evaluation.actions import constant_actions
 from agents.evaluation.contest import BOUND, Contest, compare
@@ -102,7 +102,7 @@ def validation_part(task: TaskSettings) -> Worlds:
 def contest(
     book: RuleBook, task: TaskSettings, scored_part: Worlds, validation_part: Worlds, bundle_folder: Path
 ) -> Contest:
-    learned = LearnedPolicy(load_bundle(bundle_folder).policy_onnx, task)
+    learned = load_bundle(bundle_folder).policy()
     return compare(book, task, scored_part, validation_part, learned={"ppo": learned}, shipped="ppo")
 
 

@@ -7,13 +7,14 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.bundle import LearnedPolicy
+from agents.advice import make_codec
+from agents.bundle import load_bundle
 from agents.experiment import BEST_FILE, VALIDATION_FILE, TrainSettings, run_training
 from agents.monitoring import TorchPolicy
 from agents.policies import ConstantPolicy
-from agents.ppo import MODEL_FILE, STATE_FILE, PPOSettings, TrainingRun, make_model, start_logits
+from agents.ppo import MODEL_FILE, STATE_FILE, PPOSettings, TrainingRun, make_model
 from agents.rollout import cost_ratio, play, random_windows
-from agents.rules import RuleBook
+from agents.rules import RuleBook, load_rules
 from envs.action import action_space
 from envs.observation import ObservationCodec
 from envs.settings import EnvSettings, TaskSettings, WorldSource
@@ -21,51 +22,22 @@ from envs.worlds import make_bank
 from simulators.bank import Bank
 
 
-def parts_of(values: np.ndarray, task: TaskSettings) -> list[np.ndarray]:
-    return np.split(values, np.cumsum(action_space(task).nvec)[:-1])
-
-
-@pytest.mark.parametrize("confidence", [0.3, 0.8, 0.97])
-@pytest.mark.parametrize("name", ["manual", "forecast", "forecast-cautious"])
-def test_start_logits_put_the_stated_probability_on_each_part(
-    settings: EnvSettings, book: RuleBook, name: str, confidence: float
-) -> None:
-    action = book.action(name, settings.task)
-    logits = start_logits(settings, action, confidence)
-    for part, values in enumerate(parts_of(logits, settings.task)):
-        probability = np.exp(values) / np.exp(values).sum()
-        assert probability[action[part]] == pytest.approx(confidence, abs=1e-6)
-        assert probability.argmax() == action[part] or confidence < 0.5
-
-
-def test_nearby_scales_and_spot_shares_are_likelier_than_far_ones(settings: EnvSettings, book: RuleBook) -> None:
-    action = book.action("forecast", settings.task)
-    scale, specification, spot, policy = parts_of(start_logits(settings, action, 0.8), settings.task)
-    assert scale[20] > scale[21] > scale[22]
-    assert scale[18] == pytest.approx(scale[20])
-    assert spot[9] > spot[8] > spot[7]
-    assert np.ptp(np.delete(specification, action[1])) == 0.0
-    assert np.ptp(np.delete(policy, action[3])) == 0.0
-
-
+@pytest.mark.parametrize("name", ["spot-hedge", "aws-best-practice", "forecast", "target-tracking-cpu"])
 def test_the_first_policy_is_the_rule_it_starts_from(
-    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings
+    settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, name: str
 ) -> None:
-    action = book.action("forecast", settings.task)
-    model = make_model(settings, tiny_ppo, bank=bank, start=action, seed=0)
-    observations = model.env.reset()  # type: ignore[union-attr]
-    chosen, _ = model.predict(observations, deterministic=True)
-    np.testing.assert_array_equal(chosen, np.tile(action, (len(observations), 1)))
-    distributions = model.policy.get_distribution(torch.as_tensor(observations)).distribution
-    for part, distribution in enumerate(distributions):
-        probability = distribution.probs[:, action[part]].detach().numpy()
-        assert probability == pytest.approx(0.8, abs=0.05)
+    rule = book.policy(name, settings.task)
+    model = make_model(settings, tiny_ppo, bank=bank, advisor=rule, seed=0)
+    windows = random_windows(bank, 4, 1, seed=5)
+    theirs = play(rule, bank, settings.task, windows)
+    ours = play(TorchPolicy(model, make_codec(settings.task, rule)), bank, settings.task, windows)
+    np.testing.assert_array_equal(ours.total_usd, theirs.total_usd)
 
 
 def test_runs_of_neighbouring_seeds_share_no_episode(settings: EnvSettings, bank: Bank, tiny_ppo: PPOSettings) -> None:
     seen: list[set[int]] = []
     for seed in (0, 1, 2):
-        model = make_model(settings, tiny_ppo, bank=bank, start=None, seed=seed)
+        model = make_model(settings, tiny_ppo, bank=bank, advisor=None, seed=seed)
         model.env.reset()  # type: ignore[union-attr]
         fleets = model.env.get_attr("episodes")[0].fleets  # type: ignore[union-attr]
         seen.append(set(fleets.state["seed"].tolist()))
@@ -76,8 +48,7 @@ def test_runs_of_neighbouring_seeds_share_no_episode(settings: EnvSettings, bank
 def trained(
     folder: Path, settings: EnvSettings, ppo: PPOSettings, book: RuleBook, bank: Bank, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    run = TrainingRun(folder, settings, ppo, book, bank, seed)
-    model = run.train(start=book.action("forecast", settings.task))
+    model = TrainingRun(folder, settings, ppo, bank, seed, book.policy("spot-hedge", settings.task)).train()
     return {name: value.clone() for name, value in model.policy.state_dict().items()}
 
 
@@ -109,14 +80,14 @@ class Interrupting(BaseCallback):
 def test_an_interrupted_run_goes_on_where_it_was_stopped(
     settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
 ) -> None:
-    run = TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0)
-    start = book.action("forecast", settings.task)
+    advisor = book.policy("spot-hedge", settings.task)
+    run = TrainingRun(tmp_path, settings, tiny_ppo, bank, 0, advisor)
     with pytest.raises(KeyboardInterrupt):
-        run.train(start=start, extra=Interrupting(200))
+        run.train(extra=Interrupting(200))
     state = json.loads((tmp_path / STATE_FILE).read_text())
     assert 200 <= state["num_timesteps"] < 256
     stopped = PPO.load(tmp_path / MODEL_FILE, device="cpu").policy.state_dict()
-    fresh = make_model(settings, tiny_ppo, bank=bank, start=start, seed=0).policy.state_dict()
+    fresh = make_model(settings, tiny_ppo, bank=bank, advisor=advisor, seed=0).policy.state_dict()
     assert not equal(stopped, fresh), "one update had been made"
 
     seen: list[tuple[int, float]] = []
@@ -131,7 +102,7 @@ def test_an_interrupted_run_goes_on_where_it_was_stopped(
         def _on_step(self) -> bool:
             return True
 
-    model = TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=start, resume=True, extra=Watching())
+    model = TrainingRun(tmp_path, settings, tiny_ppo, bank, 0, advisor).train(resume=True, extra=Watching())
     assert seen[0][0] == state["num_timesteps"]
     assert all(0.0 <= left <= 1.0 for _, left in seen)
     assert model.num_timesteps >= tiny_ppo.n_timesteps
@@ -142,7 +113,8 @@ def test_a_finished_run_has_nothing_left_to_do(
     settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
 ) -> None:
     first = trained(tmp_path, settings, tiny_ppo, book, bank)
-    model = TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=None, resume=True)
+    advisor = book.policy("spot-hedge", settings.task)
+    model = TrainingRun(tmp_path, settings, tiny_ppo, bank, 0, advisor).train(resume=True)
     assert equal(first, model.policy.state_dict())
 
 
@@ -158,7 +130,7 @@ def test_a_run_of_other_settings_is_not_resumed(
     if what == "settings":
         other = settings.model_copy(update={"task": settings.task.model_copy(update={"rank_hysteresis": 0.2})})
     with pytest.raises(ValueError, match=f"trained with another {what}"):
-        TrainingRun(tmp_path, other, ppo, book, bank, seed).train(start=None, resume=True)
+        TrainingRun(tmp_path, other, ppo, bank, seed, None).train(resume=True)
     assert (tmp_path / MODEL_FILE).read_bytes() == before
 
 
@@ -166,7 +138,7 @@ def test_resuming_nothing_is_refused(
     settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
-        TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=None, resume=True)
+        TrainingRun(tmp_path, settings, tiny_ppo, bank, 0, None).train(resume=True)
 
 
 def test_a_run_folder_holds_what_made_it(run_folder: Path, train_settings: TrainSettings) -> None:
@@ -208,7 +180,8 @@ def test_training_keeps_the_model_that_was_best_on_validation(
     validation = make_bank(source, task)
     windows = random_windows(validation, 2, 1, seed=0)
     best = PPO.load(run_folder / BEST_FILE, device="cpu")
-    again = cost_ratio(play(TorchPolicy(best, ObservationCodec(task)), validation, task, windows))
+    rule = load_rules().policy(json.loads((run_folder / VALIDATION_FILE).read_text())["advisor"], task)
+    again = cost_ratio(play(TorchPolicy(best, make_codec(task, rule)), validation, task, windows))
     assert again == pytest.approx(min(item["total_over_reference"] for item in history), rel=1e-9)
 
 
@@ -218,7 +191,7 @@ def test_ppo_learns_a_small_steady_world_from_nothing(tmp_path: Path, task: Task
     settings = TrainSettings(
         env=EnvSettings(source=source),
         ppo=PPOSettings(n_timesteps=60_000, n_envs=32, n_steps=64, batch_size=512, learning_rate=1e-3, hidden=32),
-        start_from_rule=False,
+        advisor=None,
         validation_windows=4,
         validation_days=1,
         validate_every=100,
@@ -240,7 +213,7 @@ def test_the_exported_policy_plays_like_the_trained_one(
 ) -> None:
     model = PPO.load(run_folder / BEST_FILE, device="cpu")
     windows = random_windows(bank, 3, 1, seed=4)
-    ours = play(TorchPolicy(model, ObservationCodec(task)), bank, task, windows)
-    exported = LearnedPolicy((bundle_folder / "policy.onnx").read_bytes(), task)
-    theirs = play(exported, bank, task, windows)
+    bundle = load_bundle(bundle_folder)
+    ours = play(TorchPolicy(model, bundle.codec()), bank, task, windows)
+    theirs = play(bundle.policy(), bank, task, windows)
     np.testing.assert_array_equal(ours.total_usd, theirs.total_usd)

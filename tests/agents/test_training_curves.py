@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from agents.advice import make_codec
 from agents.evaluation.bound import bound_usd
 from agents.experiment import VALIDATION_FILE, TrainSettings
 from agents.monitoring import (
@@ -160,8 +162,9 @@ def test_the_hparams_tab_has_hyper_parameters_and_metrics_that_are_curves(
     events: EventAccumulator, tiny_ppo: PPOSettings
 ) -> None:
     given, metrics = hparams_of(events)
-    expected = {key: value for key, value in tiny_ppo.model_dump().items() if value is not None}
-    assert given == {**expected, "seed": 3}
+    plain = {key: value for key, value in tiny_ppo.model_dump().items() if isinstance(value, int | float)}
+    nested = {f"exploration.{key}": value for key, value in tiny_ppo.exploration.model_dump().items()}
+    assert given == {**plain, **nested, "seed": 3}
     assert metrics == [*VALIDATION_METRICS, *CURVE_METRICS]
     assert set(metrics) <= set(events.Tags()["scalars"])
 
@@ -181,7 +184,6 @@ class Watching(BaseCallback):
         self.rewards: list[float] = []
         self.outcomes: list[NDArray[np.void]] = []
         self.changes = 0
-        self.entropies: list[NDArray[np.float64]] = []
         self.actions: list[NDArray[np.int64]] = []
         self.began = self.ended = 0.0
 
@@ -201,18 +203,6 @@ class Watching(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         buffer = self.model.rollout_buffer
-        state = {name: value.double().numpy() for name, value in self.model.policy.state_dict().items()}
-        hidden = buffer.observations.reshape(-1, buffer.observations.shape[-1])
-        for layer in (0, 2):
-            name = f"mlp_extractor.policy_net.{layer}"
-            hidden = np.tanh(hidden @ state[f"{name}.weight"].T + state[f"{name}.bias"])
-        logits = hidden @ state["action_net.weight"].T + state["action_net.bias"]
-        nats = []
-        for part in np.split(logits, np.cumsum(self.model.action_space.nvec)[:-1], axis=1):
-            weights = np.exp(part - part.max(axis=1, keepdims=True))
-            chances = weights / weights.sum(axis=1, keepdims=True)
-            nats.append(-(chances * np.log(chances)).sum(axis=1).mean())
-        self.entropies.append(np.array(nats))
         self.actions.append(buffer.actions.reshape(-1, 4).astype(np.int64).copy())
 
     def _on_training_end(self) -> None:
@@ -223,21 +213,79 @@ class Watching(BaseCallback):
 def watched(
     settings: EnvSettings, book: RuleBook, bank: Bank, tiny_ppo: PPOSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Watching, EventAccumulator]:
-    """One rollout over the end of an episode, watched independently."""
+    """One rollout over the end of an episode, watched independently; the policy sees what a rule would do."""
     folder = tmp_path_factory.mktemp("watched")
     long = tiny_ppo.model_copy(update={"n_timesteps": 8 * 200, "n_steps": 200})
     watching = Watching()
-    TrainingRun(folder, settings, long, book, bank, 0).train(
-        start=book.action("forecast", settings.task), extra=watching
-    )
+    TrainingRun(folder, settings, long, bank, 0, book.policy("forecast", settings.task)).train(extra=watching)
     return watching, read_events(folder)
 
 
-def test_entropies_are_those_of_the_policy_that_played(watched: tuple[Watching, EventAccumulator]) -> None:
-    watching, events = watched
+def entropies_of(model: PPO) -> NDArray[np.float64]:
+    """Mean entropy of each part over a rollout, from the parameters of a policy without advice."""
+    state = {name: value.double().numpy() for name, value in model.policy.state_dict().items()}
+    observations = model.rollout_buffer.observations
+    hidden = observations.reshape(-1, observations.shape[-1])
+    for layer in (0, 2):
+        name = f"mlp_extractor.policy_net.{layer}"
+        hidden = np.tanh(hidden @ state[f"{name}.weight"].T + state[f"{name}.bias"])
+    logits = hidden @ state["action_net.weight"].T + state["action_net.bias"]
+    nats = []
+    for part in np.split(logits, np.cumsum(model.action_space.nvec)[:-1], axis=1):
+        weights = np.exp(part - part.max(axis=1, keepdims=True))
+        chances = weights / weights.sum(axis=1, keepdims=True)
+        nats.append(-(chances * np.log(chances)).sum(axis=1).mean())
+    return np.array(nats)
+
+
+def test_entropies_are_those_of_the_policy_that_played(
+    settings: EnvSettings, bank: Bank, tiny_ppo: PPOSettings, tmp_path: Path
+) -> None:
+    expected: list[NDArray[np.float64]] = []
+
+    class Computing(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            expected.append(entropies_of(self.model))
+
+    fast = tiny_ppo.model_copy(update={"learning_rate": 0.02})
+    TrainingRun(tmp_path, settings, fast, bank, 0, None).train(extra=Computing())
+    events = read_events(tmp_path)
+    assert np.ptp(np.array(expected), axis=0).min() > 0.01, "the policy changed"
     for part, name in enumerate(ACTION_PARTS):
-        assert values(events, f"entropy/{name}")[0] == pytest.approx(watching.entropies[0][part], rel=1e-4)
-    assert len({round(float(nats), 3) for nats in watching.entropies[0]}) > 1
+        assert values(events, f"entropy/{name}") == pytest.approx([item[part] for item in expected], rel=1e-4)
+    assert not [tag for tag in events.Tags()["scalars"] if tag.startswith("advice/")]
+
+
+def test_the_first_entropies_of_an_advised_policy_are_its_exploration(
+    watched: tuple[Watching, EventAccumulator], task: TaskSettings, tiny_ppo: PPOSettings
+) -> None:
+    _, events = watched
+    exploration = tiny_ppo.exploration
+
+    def nats(*groups: tuple[float, int]) -> float:
+        """Entropy of choices, each group of them sharing a probability evenly."""
+        return -sum(share * np.log(share / count) for share, count in groups)
+
+    other, keep, policy = exploration.specification_share, exploration.keep_share, exploration.policy_share
+    specification = nats((1 - other - keep, 1), (keep, 1), (other, len(task.candidates) - 1))
+    assert values(events, "entropy/specification")[0] == pytest.approx(specification, rel=1e-4)
+    menu = nats((1 - policy, 1), (policy, len(task.menu) - 1))
+    assert values(events, "entropy/policy")[0] == pytest.approx(menu, rel=1e-4)
+
+
+def test_following_the_advice_is_counted_in_every_decision(
+    watched: tuple[Watching, EventAccumulator], book: RuleBook, task: TaskSettings
+) -> None:
+    watching, events = watched
+    advised = book.action("forecast", task)
+    same = watching.actions[0] == advised
+    assert 0.0 < same.all(axis=1).mean() < 1.0
+    assert values(events, "advice/followed_percent")[0] == pytest.approx(100 * same.all(axis=1).mean(), rel=1e-5)
+    for part, name in enumerate(ACTION_PARTS):
+        assert values(events, f"advice/{name}_percent")[0] == pytest.approx(100 * same[:, part].mean(), rel=1e-5)
 
 
 def test_earnings_are_those_of_every_decision(watched: tuple[Watching, EventAccumulator]) -> None:
@@ -320,6 +368,7 @@ def validating(bank: Bank, task: TaskSettings, book: RuleBook, windows: Windows)
         "bank": bank,
         "task": task,
         "windows": windows,
+        "codec": make_codec(task, book.policy("forecast", task)),
         "rule": rule_in(windows, bank, book, task),
         "bound_usd": bound_usd(bank, windows),
         "every_rollouts": 1,
@@ -372,8 +421,8 @@ def train_with(
     validation: ValidationCallback, folder: Path, settings: EnvSettings, ppo: PPOSettings, book: RuleBook, bank: Bank
 ) -> Watching:
     watching = Watching()
-    start = book.action("forecast", settings.task)
-    TrainingRun(folder, settings, ppo, book, bank, 0).train(start=start, validation=validation, extra=watching)
+    advisor = book.policy("forecast", settings.task)
+    TrainingRun(folder, settings, ppo, bank, 0, advisor).train(validation=validation, extra=watching)
     return watching
 
 
@@ -423,10 +472,10 @@ def test_rollouts_updates_and_validations_make_up_the_time_of_training(
 def test_a_resumed_run_goes_on_with_its_curves(
     settings: EnvSettings, tiny_ppo: PPOSettings, book: RuleBook, bank: Bank, tmp_path: Path
 ) -> None:
-    start = book.action("forecast", settings.task)
+    advisor = book.policy("forecast", settings.task)
     half = tiny_ppo.model_copy(update={"n_timesteps": 256})
-    TrainingRun(tmp_path, settings, half, book, bank, 0).train(start=start)
-    TrainingRun(tmp_path, settings, tiny_ppo, book, bank, 0).train(start=start, resume=True)
+    TrainingRun(tmp_path, settings, half, bank, 0, advisor).train()
+    TrainingRun(tmp_path, settings, tiny_ppo, bank, 0, advisor).train(resume=True)
     events = read_events(tmp_path)
     for tag in ("rollout/return", "train/approx_kl", "time/update_seconds"):
         assert steps(events, tag) == ROLLOUTS

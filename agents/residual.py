@@ -1,0 +1,215 @@
+"""The policy network that starts at a rule's action and learns where to leave it (residual policy learning).
+
+The observation ends with the action a rule would take (``agents.advice``). Scale and spot share are ordered, so each is
+a discretised normal around the advised value plus a learned shift; launch specification and scaling policy are
+categories whose logits favour the advised one. With the last layer at zero the most probable action is the rule's.
+After Silver et al., Residual Policy Learning (2018, arXiv 1812.06298). Exploration is correlated in time: a size tried
+for five minutes tells nothing, as boots take minutes and stops are billed on (Hollenstein et al., Colored Noise in PPO,
+AAAI 2024, arXiv 2312.11091).
+"""
+
+import math
+from typing import Any, Final, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from agents.lean_policy import JointCategorical, LeanPolicy
+from envs.action import KEEP, PARTS
+
+_ORDERED: Final = (0, 2)
+_SPOT_UNIT: Final = 2.0
+_IMPOSSIBLE: Final = -1e9
+
+
+class ExplorationSettings(BaseModel):
+    """How far from the rule, and for how long, a training policy strays.
+
+    Attributes:
+        scale_sigma: Standard deviation of the scale part at the start, instances; falls linearly.
+        final_scale_sigma: At the end.
+        spot_sigma: Standard deviation of the spot part, in steps of the action.
+        specification_share: Probability of other launch specifications than the advised one, together, at the start.
+        keep_share: Probability, at the start, of keeping the specification where another one is advised.
+        policy_share: Probability of other scaling policies than the advised one, together, at the start.
+        correlation: Of the noise of two decisions in a row; 0 is white noise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale_sigma: float = Field(0.7, gt=0.05)
+    final_scale_sigma: float = Field(0.25, gt=0.05)
+    spot_sigma: float = Field(0.4, gt=0.05)
+    specification_share: float = Field(0.005, gt=0, lt=1)
+    keep_share: float = Field(0.1, gt=0, lt=1)
+    policy_share: float = Field(0.02, gt=0, lt=1)
+    correlation: float = Field(0.9, ge=0, lt=1)
+
+
+class ResidualHead(nn.Module):
+    """From the last hidden layer, the desired size and the advised action to the logits of every choice.
+
+    Args:
+        hidden: Units of the last hidden layer.
+        choices: Choices of each part of the action.
+        exploration: Spread around the advised action.
+        relative_scale: The unit of a learned shift of the scale is 1 + this x desired instances.
+        allowed_policies: Menu entries that may be taken; all if empty.
+    """
+
+    index_0: torch.Tensor
+    index_1: torch.Tensor
+    index_2: torch.Tensor
+    index_3: torch.Tensor
+    scale_sigma: torch.Tensor
+    barred: torch.Tensor
+
+    def __init__(
+        self,
+        hidden: int,
+        choices: list[int],
+        exploration: ExplorationSettings,
+        relative_scale: float,
+        allowed_policies: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self._choices = choices
+        self._relative_scale = relative_scale
+        self.linear = nn.Linear(hidden, len(_ORDERED) + choices[1] + choices[3])
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        for part, count in enumerate(choices):
+            self.register_buffer(f"index_{part}", torch.arange(count, dtype=torch.float32), persistent=False)
+        self.register_buffer("scale_sigma", torch.tensor(exploration.scale_sigma))
+        self._spot_sigma = exploration.spot_sigma
+        others = exploration.specification_share / max(choices[1] - 2, 1)
+        advised = 1.0 - exploration.specification_share - exploration.keep_share
+        self._advised_specification = math.log(advised / others)
+        self._keep = math.log(exploration.keep_share / others)
+        self._advised_policy = math.log(
+            (1.0 - exploration.policy_share) * max(choices[3] - 1, 1) / exploration.policy_share
+        )
+        barred = torch.zeros(choices[3])
+        if allowed_policies:
+            barred[:] = _IMPOSSIBLE
+            barred[list(allowed_policies)] = 0.0
+        self.register_buffer("barred", barred, persistent=False)
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        """Return [B, sum of choices] logits for [B, hidden + 1 + 4]."""
+        desired, advice = latent[:, -5:-4], latent[:, -4:]
+        learned = self.linear(latent[:, :-5])
+        scale, specification, spot, policy = (
+            torch.round(advice[:, part : part + 1] * max(count - 1, 1)) for part, count in enumerate(self._choices)
+        )
+        unit = 1.0 + self._relative_scale * torch.clamp(desired, min=0.0)
+        shifted = scale + unit * learned[:, 0:1]
+        free = learned[:, len(_ORDERED) :]
+        index = self.index_1
+        prior = self._advised_specification * torch.eq(index, specification).float()
+        prior = prior + self._keep * (torch.eq(index, KEEP) & torch.ne(specification, KEEP)).float()
+        favoured = self._advised_policy * torch.eq(self.index_3, policy).float()
+        return torch.cat(
+            [
+                -0.5 * ((self.index_0 - shifted) / self.scale_sigma) ** 2,
+                free[:, : self._choices[1]] + prior,
+                -0.5 * ((self.index_2 - spot - _SPOT_UNIT * learned[:, 1:2]) / self._spot_sigma) ** 2,
+                free[:, self._choices[1] :] + favoured + self.barred,
+            ],
+            dim=1,
+        )
+
+
+class _WithAdvice(nn.Module):
+    """The actor's last hidden layer with desired size and advice behind it; the critic's as it is."""
+
+    def __init__(self, inner: nn.Module, desired_feature: int, desired_unit: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self._feature, self._unit = desired_feature, desired_unit
+        self.latent_dim_pi = int(inner.latent_dim_pi) + 1 + len(PARTS)  # type: ignore[arg-type]
+        self.latent_dim_vf = int(inner.latent_dim_vf)  # type: ignore[arg-type]
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: torch.Tensor) -> torch.Tensor:
+        desired = self._unit * features[:, self._feature : self._feature + 1]
+        hidden: torch.Tensor = self.inner.forward_actor(features)  # type: ignore[operator]
+        return torch.cat([hidden, desired, features[:, -len(PARTS) :]], dim=1)
+
+    def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.inner.forward_critic(features)  # type: ignore[operator]
+        return hidden
+
+
+class ResidualPolicy(LeanPolicy):
+    """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts.
+
+    Args:
+        exploration: ``ExplorationSettings`` as plain data.
+        desired_feature: Position of desired capacity in the observation.
+        desired_unit: Instances that a value of 1 there stands for.
+        relative_scale: As in ``ResidualHead``.
+        allowed_policies: As in ``ResidualHead``.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        exploration: dict[str, float],
+        desired_feature: int,
+        desired_unit: float,
+        relative_scale: float,
+        allowed_policies: tuple[int, ...] = (),
+        **kwargs: Any,
+    ) -> None:
+        self._exploration = ExplorationSettings.model_validate(exploration)
+        self._desired = (desired_feature, desired_unit)
+        self._relative_scale = relative_scale
+        self._allowed_policies = allowed_policies
+        self._noise: torch.Tensor | None = None
+        super().__init__(*args, **kwargs)
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        self.mlp_extractor = _WithAdvice(self.mlp_extractor, *self._desired)  # type: ignore[assignment]
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        self.action_net = ResidualHead(
+            self.mlp_extractor.latent_dim_pi - 1 - len(PARTS),
+            [int(count) for count in self.action_space.nvec],  # type: ignore[attr-defined]
+            self._exploration,
+            self._relative_scale,
+            self._allowed_policies,
+        )
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def explore(self, progress_remaining: float) -> None:
+        """Set the spread of the scale part; ``progress_remaining`` falls from 1 to 0."""
+        first, last = self._exploration.scale_sigma, self._exploration.final_scale_sigma
+        self.action_net.scale_sigma.fill_(last + progress_remaining * (first - last))  # type: ignore[operator]
+
+    def forward(
+        self, obs: torch.Tensor, deterministic: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return actions, values and log-probabilities; each single action has its own distribution's probability."""
+        if deterministic or self._exploration.correlation == 0.0:
+            return super().forward(obs, deterministic)
+        latent_policy, latent_value = self.mlp_extractor(self.extract_features(obs))
+        distribution = cast(JointCategorical, self._get_action_dist_from_latent(latent_policy))
+        actions = distribution.at(self._correlated_levels(len(obs)))
+        return actions, self.value_net(latent_value), distribution.log_prob(actions)
+
+    def _correlated_levels(self, fleets: int) -> torch.Tensor:
+        """Return [parts, B] uniform numbers, each fleet's correlated with its last ones."""
+        fresh = torch.randn(len(PARTS), fleets)
+        if self._noise is None or self._noise.shape[1] != fleets:
+            self._noise = fresh
+        else:
+            share = self._exploration.correlation
+            self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
+        levels: torch.Tensor = torch.special.ndtr(self._noise)
+        return levels
