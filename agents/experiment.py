@@ -17,10 +17,10 @@ from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
 from agents.ppo import PPOSettings, TrainingRun, save_model
-from agents.rollout import cost_ratio, over_reference, play, random_windows
+from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
 from envs.settings import EnvSettings, TaskSettings
-from envs.worlds import make_bank
+from envs.worlds import make_bank, tape_sources
 from telemetry.provenance import RECORD_FILE, write_json, write_record
 from telemetry.splits import load_splits
 
@@ -128,10 +128,11 @@ def run_training(
         task,
         windows,
         codec=make_codec(task, advisor),
-        rule_ratio=cost_ratio(ratios[best_rule]),
-        bound_ratio=over_reference(ratios[best_rule], bound_usd(validation_bank, windows)),
+        rule=ratios[best_rule],
+        bound_usd=bound_usd(validation_bank, windows),
         every_rollouts=settings.validate_every,
         save_best=keep_best,
+        tape_sources=tape_sources(source),
     )
     run = TrainingRun(folder, env, settings.ppo, bank, seed, advisor)
     if resume:
