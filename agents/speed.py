@@ -287,7 +287,7 @@ def steps_from_defaults(
     kwargs: dict[str, Any] = {"policy": "MlpPolicy", "env": _dummy_env(settings, bank), "device": "cpu", "seed": 0}
     changes: dict[str, dict[str, Any]] = {
         "stable-baselines3's defaults, 8 environments in a Python loop": {},
-        "8 fleets in one compiled batch": {"env": InfrastructureVecEnv(settings, 8, bank=bank)},
+        "8 fleets in one native batch": {"env": InfrastructureVecEnv(settings, 8, bank=bank)},
         f"{ppo.n_envs} fleets, {ppo.n_steps} decisions of each": {"env": fleets, "n_steps": ppo.n_steps},
         f"minibatches of {ppo.batch_size}": {"batch_size": ppo.batch_size},
         f"{ppo.n_epochs} epochs": {"n_epochs": ppo.n_epochs},
