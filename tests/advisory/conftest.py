@@ -52,9 +52,7 @@ def bundle_path(rules: RuleBook, task: TaskSettings, bank: Bank, tmp_path_factor
         # torch 2.13's exporter warns about its own use of a pytree class.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         model = make_model(settings, ppo, bank=bank, advisor=advisor, seed=0)
-        export_bundle(
-            model, task, rules, path, best_rule="forecast", advisor="forecast", card="# Card\n", seeds=[0]
-        )
+        export_bundle(model, task, rules, path, best_rule="forecast", advisor="forecast", card="# Card\n", seeds=[0])
     return path
 
 
