@@ -98,7 +98,8 @@ class ValidationCallback(BaseCallback):
 
     Curves: ``validation/total_over_reference``, ``validation/bad_minutes_percent``, ``validation/gap_to_best_rule``
     (share of the rule's total saved, positive is better) and ``validation/gap_closed`` (of the way to the bound).
-    The best model on validation is kept in ``best``.
+    The best model on validation is kept in ``best``. ``report`` is told decisions and cost over reference of every
+    validation; training ends where it returns True.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class ValidationCallback(BaseCallback):
         bound_ratio: float,
         every_rollouts: int,
         save_best: Callable[[PPO], None],
+        report: Callable[[int, float], bool] | None = None,
     ) -> None:
         super().__init__()
         self._bank, self._task, self._windows = bank, task, windows
@@ -118,6 +120,8 @@ class ValidationCallback(BaseCallback):
         self._every, self._rollouts = every_rollouts, 0
         self._codec = ObservationCodec(task)
         self._save_best = save_best
+        self._report = report
+        self._stopped = False
         self.best = np.inf
         self.history: list[tuple[int, float, float]] = []
 
@@ -131,7 +135,7 @@ class ValidationCallback(BaseCallback):
         self.history = [(int(steps), float(ratio), float(bad)) for steps, ratio, bad in state["history"]]
 
     def _on_step(self) -> bool:
-        return True
+        return not self._stopped
 
     def _on_rollout_start(self) -> None:
         if self._rollouts % self._every == 0:
@@ -139,7 +143,8 @@ class ValidationCallback(BaseCallback):
         self._rollouts += 1
 
     def _on_training_end(self) -> None:
-        self.validate()
+        if not self._stopped:
+            self.validate()
 
     def validate(self) -> None:
         """Play the current policy on the validation windows and log it."""
@@ -154,3 +159,5 @@ class ValidationCallback(BaseCallback):
         if ratio < self.best:
             self.best = ratio
             self._save_best(model)
+        if self._report is not None:
+            self._stopped = self._report(int(model.num_timesteps), ratio)
