@@ -98,11 +98,13 @@ def run_training(
     seed: int,
     resume: bool = False,
     show: Callable[[int], None] = lambda _: None,
+    report: Callable[[int, float], bool] | None = None,
 ) -> tuple[PPO, TaskSettings, RuleBook, str]:
     """Train into a folder; return the model that is best on validation, its task, the rules and the best rule.
 
     The folder holds ``config.json``, ``rules.json``, checkpoints (``model.zip``, ``state.json``), ``best.zip``,
-    ``validation.json`` and TensorBoard curves; an interrupted run goes on with ``resume``.
+    ``validation.json`` and TensorBoard curves; an interrupted run goes on with ``resume``. ``report`` is told decisions
+    and cost over reference of every validation and ends training by returning True.
 
     Raises:
         FileNotFoundError: ``resume`` without a checkpoint.
@@ -133,6 +135,7 @@ def run_training(
         every_rollouts=settings.validate_every,
         save_best=keep_best,
         tape_sources=tape_sources(source),
+        report=report,
     )
     run = TrainingRun(folder, env, settings.ppo, bank, seed, advisor)
     if resume:
