@@ -19,8 +19,9 @@ from agents.monitoring import ValidationCallback
 from agents.ppo import PPOSettings, TrainingRun, save_model
 from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
-from envs.settings import EnvSettings, TaskSettings
+from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.worlds import make_bank, tape_sources
+from simulators.randomization import Randomization
 from telemetry.provenance import RECORD_FILE, write_json, write_record
 from telemetry.splits import load_splits
 
@@ -60,6 +61,25 @@ class TrainSettings(BaseModel):
     def rule_book(self) -> RuleBook:
         """Return the rules the run starts from."""
         return load_rules(self.rules or RULES_FILE)
+
+
+def validating(source: WorldSource) -> WorldSource:
+    """Return what a run on a training source is validated on: the same demand, as the task's own service meets it.
+
+    Few draws and markets, with seeds of the validation split; nothing is randomised, repeated or planted.
+    """
+    return source.model_copy(
+        update={
+            "split": "validate",
+            "patterns": None if source.patterns is None else tuple(dict.fromkeys(source.patterns)),
+            "futures": (),
+            "trace_repeats": min(source.trace_repeats, 2),
+            "scenarios_per_source": min(source.scenarios_per_source, 2),
+            "markets": min(source.markets, 4),
+            "anomalies_per_week": 0.0,
+            "randomization": Randomization(),
+        }
+    )
 
 
 def with_divided_traces(settings: TrainSettings, folder: Path) -> tuple[TrainSettings, list[str]]:
@@ -114,7 +134,7 @@ def run_training(
     task = book.task(settings.env.task)
     env = settings.env.model_copy(update={"task": task})
     bank = make_bank(env.source, task)
-    source = env.source.model_copy(update={"split": "validate"})
+    source = validating(env.source)
     validation_bank = make_bank(source, task)
     windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
     ratios = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
