@@ -23,7 +23,7 @@ from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.worlds import make_bank, tape_sources
 from simulators.randomization import Randomization
 from telemetry.provenance import RECORD_FILE, write_json, write_record
-from telemetry.splits import load_splits
+from telemetry.splits import data_folder, load_splits
 
 BEST_FILE: Final = "best.zip"
 CONFIG_FILE: Final = "config.json"
@@ -39,7 +39,7 @@ class TrainSettings(BaseModel):
         ppo: Hyper-parameters.
         rules: Rule book; the shipped one if None.
         advisor: Rule the policy starts at: ``best`` takes the one that is best on validation; None starts from noise.
-        divided_traces: Also replay the committed split's divided traces, from the folder that holds the traces.
+        divided_traces: Also replay those of the committed split's divided traces that are in ``data_folder()``.
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
         validate_every: Rollouts between two validations.
@@ -82,18 +82,23 @@ def validating(source: WorldSource) -> WorldSource:
     )
 
 
-def with_divided_traces(settings: TrainSettings, folder: Path) -> tuple[TrainSettings, list[str]]:
-    """Return settings that name the divided traces' files in a folder, and the traces that are not there.
+def missing_traces(settings: TrainSettings) -> list[str]:
+    """Return which of the divided traces that a run asks for are not in the folder of the public traces."""
+    names = load_splits().divided.traces if settings.divided_traces else ()
+    return [name for name in names if not _trace_file(name).is_file()]
 
-    Without ``divided_traces`` nothing changes.
-    """
+
+def _with_divided_traces(settings: TrainSettings) -> EnvSettings:
     if not settings.divided_traces:
-        return settings, []
-    files = {name: folder / f"{name}.parquet" for name in load_splits().divided.traces}
-    missing = [name for name, path in files.items() if not path.is_file()]
-    traces = tuple(str(path) for name, path in files.items() if name not in missing)
-    source = settings.env.source.model_copy(update={"traces": settings.env.source.traces + traces})
-    return settings.model_copy(update={"env": settings.env.model_copy(update={"source": source})}), missing
+        return settings.env
+    files = [path for path in map(_trace_file, load_splits().divided.traces) if path.is_file()]
+    source = settings.env.source
+    replayed = source.model_copy(update={"traces": source.traces + tuple(str(path) for path in files)})
+    return settings.env.model_copy(update={"source": replayed})
+
+
+def _trace_file(name: str) -> Path:
+    return data_folder() / "demand" / f"{name}.parquet"
 
 
 class ProgressCallback(BaseCallback):
@@ -132,7 +137,7 @@ def run_training(
     """
     book = settings.rule_book()
     task = book.task(settings.env.task)
-    env = settings.env.model_copy(update={"task": task})
+    env = _with_divided_traces(settings).model_copy(update={"task": task})
     bank = make_bank(env.source, task)
     source = validating(env.source)
     validation_bank = make_bank(source, task)

@@ -95,7 +95,8 @@ class TuneSettings(BaseModel):
 
     Attributes:
         train: What is tuned; its hyper-parameters are the first trial.
-        space: Where each hyper-parameter is searched, by its name in PPOSettings; the others stay those of ``train``.
+        space: Where each hyper-parameter is searched, by its name in PPOSettings, with dots inside nested settings;
+            the others stay those of ``train``.
         trials: Trials in all, the pruned and the failed included.
         trial_timesteps: Decisions a trial trains on, in place of ``train.ppo.n_timesteps``.
         validations: Steps of a trial: equal shares of its decisions, each with a validation.
@@ -117,23 +118,26 @@ class TuneSettings(BaseModel):
     @classmethod
     def _searchable(cls, space: dict[str, SearchRange | SearchChoices], info: ValidationInfo) -> Any:
         if "train" in info.data:
+            ppo = info.data["train"].ppo
             for name, searched in space.items():
-                first = getattr(info.data["train"].ppo, name, None)
-                if not _holds(_distribution(name, searched), first):
+                distribution = _distribution(ppo, name, searched)
+                first = _hyper_parameters(ppo)[name]
+                if not _holds(distribution, first):
                     raise ValueError(f"{name}: does not hold {first}, the value in train.ppo, which is tried first")
         return space
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return the search space as Optuna knows it, by hyper-parameter."""
-        return {name: _distribution(name, searched) for name, searched in self.space.items()}
+        return {name: _distribution(self.train.ppo, name, searched) for name, searched in self.space.items()}
 
     def first_parameters(self) -> Parameters:
         """Return the first trial's hyper-parameters: those of ``train``."""
-        return {name: getattr(self.train.ppo, name) for name in self.space}
+        known = _hyper_parameters(self.train.ppo)
+        return {name: known[name] for name in self.space}
 
     def whole_run(self, parameters: Parameters) -> TrainSettings:
         """Return ``train`` with other hyper-parameters; ValueError where they do not go together."""
-        ppo = PPOSettings.model_validate({**self.train.ppo.model_dump(), **parameters})
+        ppo = _with(self.train.ppo, parameters)
         return self.train.model_copy(update={"ppo": ppo})
 
     def short_run(self, parameters: Parameters) -> TrainSettings:
@@ -144,13 +148,38 @@ class TuneSettings(BaseModel):
         return whole.model_copy(update={"ppo": ppo, "validate_every": max(1, round(rollouts / self.validations))})
 
 
-def _distribution(name: str, searched: SearchRange | SearchChoices) -> BaseDistribution:
-    known = [field for field in PPOSettings.model_fields if field not in _UNSEARCHED]
+def _hyper_parameters(ppo: PPOSettings) -> Parameters:
+    """Return every hyper-parameter by its name, dots inside nested settings."""
+
+    def leaves(content: dict[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
+        for key, value in content.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    return {name: value for name, value in leaves(ppo.model_dump(), "") if name not in _UNSEARCHED}
+
+
+def _with(ppo: PPOSettings, parameters: Parameters) -> PPOSettings:
+    """Return settings with some hyper-parameters replaced; ValidationError where they are out of range."""
+    content = ppo.model_dump()
+    for name, value in parameters.items():
+        *path, leaf = name.split(".")
+        place = content
+        for key in path:
+            place = place[key]
+        place[leaf] = value
+    return PPOSettings.model_validate(content)
+
+
+def _distribution(ppo: PPOSettings, name: str, searched: SearchRange | SearchChoices) -> BaseDistribution:
+    known = _hyper_parameters(ppo)
     if name not in known:
         raise ValueError(f"{name}: not a hyper-parameter that is searched; known: {', '.join(known)}")
     if isinstance(searched, SearchChoices):
-        return CategoricalDistribution([_checked(name, choice) for choice in searched.choices])
-    low, high = _checked(name, searched.low), _checked(name, searched.high)
+        return CategoricalDistribution([_checked(ppo, name, choice) for choice in searched.choices])
+    low, high = _checked(ppo, name, searched.low), _checked(ppo, name, searched.high)
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=searched.log)
     if isinstance(low, float) and isinstance(high, float):
@@ -158,10 +187,10 @@ def _distribution(name: str, searched: SearchRange | SearchChoices) -> BaseDistr
     raise ValueError(f"{name}: takes choices, not a range")
 
 
-def _checked(name: str, value: Value) -> Any:
+def _checked(ppo: PPOSettings, name: str, value: Value) -> Any:
     """Return a value as PPOSettings takes it."""
     try:
-        return getattr(PPOSettings.model_validate({name: value}), name)
+        return _hyper_parameters(_with(ppo, {name: value}))[name]
     except ValidationError as error:
         raise ValueError(f"{name}: {error.errors()[0]['msg']} (got {value!r})") from error
 
