@@ -65,14 +65,16 @@ class TrainSettings(BaseModel):
 def with_divided_traces(settings: TrainSettings, folder: Path) -> tuple[TrainSettings, list[str]]:
     """Return settings that name the divided traces' files in a folder, and the traces that are not there.
 
-    Without ``divided_traces`` nothing changes.
+    Without ``divided_traces`` nothing changes; a trace that the settings name already is not named again.
     """
     if not settings.divided_traces:
         return settings, []
-    files = {name: folder / f"{name}.parquet" for name in load_splits().divided.traces}
+    source = settings.env.source
+    named = {Path(trace).stem for trace in source.traces}
+    files = {name: folder / f"{name}.parquet" for name in load_splits().divided.traces if name not in named}
     missing = [name for name, path in files.items() if not path.is_file()]
     traces = tuple(str(path) for name, path in files.items() if name not in missing)
-    source = settings.env.source.model_copy(update={"traces": settings.env.source.traces + traces})
+    source = source.model_copy(update={"traces": source.traces + traces})
     return settings.model_copy(update={"env": settings.env.model_copy(update={"source": source})}), missing
 
 
