@@ -88,11 +88,14 @@ def missing_traces(settings: TrainSettings) -> list[str]:
     return [name for name in names if not _trace_file(name).is_file()]
 
 
-def _with_divided_traces(settings: TrainSettings) -> EnvSettings:
+def with_divided_traces(settings: TrainSettings) -> EnvSettings:
+    """Return the environment of a run, with the divided traces that it asks for and that are there."""
     if not settings.divided_traces:
         return settings.env
-    files = [path for path in map(_trace_file, load_splits().divided.traces) if path.is_file()]
     source = settings.env.source
+    named = {Path(trace).stem for trace in source.traces}
+    files = [_trace_file(name) for name in load_splits().divided.traces if name not in named]
+    files = [path for path in files if path.is_file()]
     replayed = source.model_copy(update={"traces": source.traces + tuple(str(path) for path in files)})
     return settings.env.model_copy(update={"source": replayed})
 
@@ -137,7 +140,7 @@ def run_training(
     """
     book = settings.rule_book()
     task = book.task(settings.env.task)
-    env = _with_divided_traces(settings).model_copy(update={"task": task})
+    env = with_divided_traces(settings).model_copy(update={"task": task})
     bank = make_bank(env.source, task)
     source = validating(env.source)
     validation_bank = make_bank(source, task)
