@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scripts.command import ConfigOption, SetOption, UsageError, clear_errors, load_config, progress_bar
+from scripts.command import ConfigOption, SetOption, UsageError, clear_errors, data_folder, load_config, progress_bar
 
 if TYPE_CHECKING:
     import optuna
@@ -31,6 +31,9 @@ def tune(
         str | None, typer.Option(help="Ray cluster, host:port or auto; Ray on this machine if absent.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search; a trial trains with this plus its number.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the traces; FLEETGYM_DATA/demand or ../shared/data/demand.")
+    ] = None,
 ) -> None:
     """Write best.yaml (for train.py --config) and trials.csv, and print the best."""
     with clear_errors("tune"):
@@ -38,10 +41,15 @@ def tune(
             raise UsageError(f"--address {address}: only with --engine ray")
         if engine == "ray" and importlib.util.find_spec("ray") is None:
             raise UsageError("--engine ray: Ray is not installed; run: python -m pip install --editable '.[scale]'")
+        from agents.experiment import with_divided_traces
         from agents.tuning import STUDY_FILE, TuneSettings, finished_trials, open_study, write_results
 
         settings = load_config(TuneSettings, config, set_)
         wanted = settings.trials if trials is None else trials
+        train, missing = with_divided_traces(settings.train, data or data_folder() / "demand")
+        if missing:
+            typer.echo(f"tune: without the traces that are not there: {', '.join(missing)}", err=True)
+        played = settings.model_copy(update={"train": train})
         with open_study(out, settings, seed=seed) as study:
             try:
                 with progress_bar("tuning", wanted) as show:
@@ -52,7 +60,7 @@ def tune(
 
                         run_study_on_ray(
                             study,
-                            settings,
+                            played,
                             trials=wanted,
                             workers=workers,
                             seed=seed,
@@ -62,7 +70,7 @@ def tune(
                     else:
                         from agents.tuning_workers import run_study
 
-                        run_study(study, settings, out, trials=wanted, workers=workers, seed=seed, on_trial=on_trial)
+                        run_study(study, played, out, trials=wanted, workers=workers, seed=seed, on_trial=on_trial)
             finally:
                 best = write_results(study, settings, out)
             _print_results(study, best)
