@@ -95,8 +95,8 @@ class TuneSettings(BaseModel):
 
     Attributes:
         train: What is tuned; its hyper-parameters are the first trial.
-        space: Where each hyper-parameter is searched, by its name in PPOSettings, with dots inside nested settings;
-            the others stay those of ``train``.
+        space: Where each hyper-parameter is searched, by its name in ``train.ppo``, dotted inside a group
+            (``exploration.scale_sigma``); the others stay those of ``train``.
         trials: Trials in all, the pruned and the failed included.
         trial_timesteps: Decisions a trial trains on, in place of ``train.ppo.n_timesteps``.
         validations: Steps of a trial: equal shares of its decisions, each with a validation.
@@ -120,8 +120,7 @@ class TuneSettings(BaseModel):
         if "train" in info.data:
             ppo = info.data["train"].ppo
             for name, searched in space.items():
-                distribution = _distribution(ppo, name, searched)
-                first = _hyper_parameters(ppo)[name]
+                distribution, first = _distribution(ppo, name, searched), _values(ppo)[name]
                 if not _holds(distribution, first):
                     raise ValueError(f"{name}: does not hold {first}, the value in train.ppo, which is tried first")
         return space
@@ -132,13 +131,12 @@ class TuneSettings(BaseModel):
 
     def first_parameters(self) -> Parameters:
         """Return the first trial's hyper-parameters: those of ``train``."""
-        known = _hyper_parameters(self.train.ppo)
-        return {name: known[name] for name in self.space}
+        values = _values(self.train.ppo)
+        return {name: values[name] for name in self.space}
 
     def whole_run(self, parameters: Parameters) -> TrainSettings:
         """Return ``train`` with other hyper-parameters; ValueError where they do not go together."""
-        ppo = _with(self.train.ppo, parameters)
-        return self.train.model_copy(update={"ppo": ppo})
+        return self.train.model_copy(update={"ppo": _with_values(self.train.ppo, parameters)})
 
     def short_run(self, parameters: Parameters) -> TrainSettings:
         """Return what a trial trains with; ValueError as :meth:`whole_run`."""
@@ -148,49 +146,48 @@ class TuneSettings(BaseModel):
         return whole.model_copy(update={"ppo": ppo, "validate_every": max(1, round(rollouts / self.validations))})
 
 
-def _hyper_parameters(ppo: PPOSettings) -> Parameters:
-    """Return every hyper-parameter by its name, dots inside nested settings."""
+def _values(ppo: PPOSettings) -> Parameters:
+    """Return every hyper-parameter by its dotted name."""
 
-    def leaves(content: dict[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
-        for key, value in content.items():
+    def flat(content: dict[str, Any], group: str) -> Iterator[tuple[str, Value]]:
+        for name, value in content.items():
             if isinstance(value, dict):
-                yield from leaves(value, f"{prefix}{key}.")
+                yield from flat(value, f"{group}{name}.")
             else:
-                yield prefix + key, value
+                yield f"{group}{name}", value
 
-    return {name: value for name, value in leaves(ppo.model_dump(), "") if name not in _UNSEARCHED}
+    return dict(flat(ppo.model_dump(), ""))
 
 
-def _with(ppo: PPOSettings, parameters: Parameters) -> PPOSettings:
-    """Return settings with some hyper-parameters replaced; ValidationError where they are out of range."""
+def _with_values(ppo: PPOSettings, parameters: Parameters) -> PPOSettings:
     content = ppo.model_dump()
     for name, value in parameters.items():
-        *path, leaf = name.split(".")
-        place = content
-        for key in path:
-            place = place[key]
-        place[leaf] = value
+        *groups, key = name.split(".")
+        inner = content
+        for group in groups:
+            inner = inner[group]
+        inner[key] = value
     return PPOSettings.model_validate(content)
 
 
 def _distribution(ppo: PPOSettings, name: str, searched: SearchRange | SearchChoices) -> BaseDistribution:
-    known = _hyper_parameters(ppo)
+    known = [item for item in _values(ppo) if item not in _UNSEARCHED]
     if name not in known:
         raise ValueError(f"{name}: not a hyper-parameter that is searched; known: {', '.join(known)}")
     if isinstance(searched, SearchChoices):
         return CategoricalDistribution([_checked(ppo, name, choice) for choice in searched.choices])
-    low, high = _checked(ppo, name, searched.low), _checked(ppo, name, searched.high)
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=searched.log)
+    low, high = (_checked(ppo, name, value) for value in (searched.low, searched.high))
     if isinstance(low, float) and isinstance(high, float):
         return FloatDistribution(low, high, log=searched.log)
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(low, bool):
+        return IntDistribution(low, high, log=searched.log)
     raise ValueError(f"{name}: takes choices, not a range")
 
 
-def _checked(ppo: PPOSettings, name: str, value: Value) -> Any:
+def _checked(ppo: PPOSettings, name: str, value: Value) -> Value:
     """Return a value as PPOSettings takes it."""
     try:
-        return _hyper_parameters(_with(ppo, {name: value}))[name]
+        return _values(_with_values(ppo, {name: value}))[name]
     except ValidationError as error:
         raise ValueError(f"{name}: {error.errors()[0]['msg']} (got {value!r})") from error
 
@@ -268,12 +265,9 @@ def open_study(folder: Path, settings: TuneSettings, *, seed: int) -> Iterator[o
             )
             if not study.trials:
                 study.enqueue_trial(settings.first_parameters())
-            _queue_interrupted(study)
+            queue_interrupted(study)
             write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
-            try:
-                yield study
-            finally:
-                _queue_interrupted(study)
+            yield study
         finally:
             storage.remove_session()
             storage.engine.dispose()
@@ -316,7 +310,8 @@ def _check_identity(study: optuna.Study, settings: TuneSettings, path: Path) -> 
         raise ValueError(f"{path}: the study has another {key}: {found}; expected {expected}; give another --out")
 
 
-def _queue_interrupted(study: optuna.Study) -> None:
+def queue_interrupted(study: optuna.Study) -> None:
+    """Fail the trials that nobody runs any more and queue them again, with the same hyper-parameters and seed."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
@@ -356,11 +351,12 @@ def finish(study: optuna.Study, trial: optuna.Trial, settings: TuneSettings, out
 
 
 def write_results(study: optuna.Study, settings: TuneSettings, folder: Path) -> FrozenTrial | None:
-    """Write every trial as CSV and the best one's training configuration as YAML; return the best, if there is one.
+    """Write every trial that was begun as CSV and the best one's configuration as YAML; return the best, if any.
 
-    The configuration holds all hyper-parameters, and of everything else what differs from the defaults.
+    The configuration, one for training, holds all hyper-parameters, and of everything else what differs from the defaults.
     """
-    write_text(folder / TRIALS_FILE, _table(study.get_trials(deepcopy=False), list(settings.space)))
+    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    write_text(folder / TRIALS_FILE, _table(begun, list(settings.space)))
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         return None

@@ -23,7 +23,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
-from agents.tuning import Outcome, TuneSettings, finish, finished_trials, run_trial, with_seed
+from agents.tuning import Outcome, TuneSettings, finish, finished_trials, queue_interrupted, run_trial, with_seed
 
 _REACH_SECONDS: Final = 5.0
 _REDUCTION: Final = 2
@@ -112,7 +112,7 @@ def run_study_on_ray(
     address: str | None = None,
     on_trial: Callable[[FrozenTrial], None] = lambda _: None,
 ) -> None:
-    """Go on with a study until ``trials`` have finished.
+    """Go on with a study until ``trials`` have finished; what is cut short is queued again.
 
     Args:
         study: An open study.
@@ -131,7 +131,7 @@ def run_study_on_ray(
     if left <= 0:
         return
     search = _StudySearch(study, settings, seed, on_trial)
-    with _ray(address, workers) as scratch:
+    with _queueing(study), _ray(address, workers) as scratch:
         tuner = tune.Tuner(
             tune.with_resources(partial(_train, settings=settings), {"cpu": 1}),
             tune_config=tune.TuneConfig(
@@ -152,6 +152,14 @@ def run_study_on_ray(
         tuner.fit()
     if search.failure is not None:
         raise search.failure
+
+
+@contextmanager
+def _queueing(study: optuna.Study) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        queue_interrupted(study)
 
 
 @contextmanager

@@ -14,7 +14,16 @@ from typing import Any, Final
 import optuna
 from optuna.trial import FrozenTrial
 
-from agents.tuning import Outcome, Parameters, TuneSettings, finish, finished_trials, run_trial, with_seed
+from agents.tuning import (
+    Outcome,
+    Parameters,
+    TuneSettings,
+    finish,
+    finished_trials,
+    queue_interrupted,
+    run_trial,
+    with_seed,
+)
 
 _SCRATCH: Final = "running"
 _CONTEXT: Final = multiprocessing.get_context("spawn")
@@ -120,7 +129,7 @@ def run_study(
     seed: int,
     on_trial: Callable[[FrozenTrial], None] = lambda _: None,
 ) -> None:
-    """Go on with a study until ``trials`` have finished.
+    """Go on with a study until ``trials`` have finished; what is cut short is queued again.
 
     Args:
         study: An open study.
@@ -161,4 +170,5 @@ def run_study(
                 on_trial(finish(study, trial, settings, message))
     finally:
         pool.stop()
+        queue_interrupted(study)
         shutil.rmtree(scratch, ignore_errors=True)

@@ -38,10 +38,14 @@ def tune(
             raise UsageError(f"--address {address}: only with --engine ray")
         if engine == "ray" and importlib.util.find_spec("ray") is None:
             raise UsageError("--engine ray: Ray is not installed; run: python -m pip install --editable '.[scale]'")
+        from agents.experiment import missing_traces
         from agents.tuning import STUDY_FILE, TuneSettings, finished_trials, open_study, write_results
 
         settings = load_config(TuneSettings, config, set_)
         wanted = settings.trials if trials is None else trials
+        missing = missing_traces(settings.train)
+        if missing:
+            typer.echo(f"tune: without the traces that are not there: {', '.join(missing)}", err=True)
         with open_study(out, settings, seed=seed) as study:
             try:
                 with progress_bar("tuning", wanted) as show:

@@ -234,6 +234,9 @@ def test_a_folder_holds_one_process_and_one_study(train_settings: TrainSettings,
     [
         ({"learning_rat": {"low": 1e-4, "high": 1e-3}}, "learning_rat: not a hyper-parameter.*learning_rate"),
         ({"n_timesteps": {"low": 1, "high": 10}}, "n_timesteps: not a hyper-parameter"),
+        ({"exploration": {"low": 0, "high": 1}}, "exploration: not a hyper-parameter.*exploration.scale_sigma"),
+        ({"exploration.keep_share": {"low": 0.1, "high": 0.6}}, "exploration.keep_share: .*add up to"),
+        ({"paired": {"low": 0, "high": 1}}, "paired: takes choices, not a range"),
         ({"gamma": {"low": 0.5, "high": 1.5}}, "gamma: Input should be less than 1"),
         ({"n_epochs": {"low": 1.5, "high": 4}}, "n_epochs: Input should be a valid integer"),
         ({"gamma": {"low": 0.99, "high": 0.5}}, "low 0.99 is not below high 0.5"),
@@ -256,6 +259,7 @@ def test_values_become_what_the_hyper_parameter_is() -> None:
                 "n_epochs": {"low": 2, "high": 10.0},
                 "target_kl": {"choices": [None, "1e-2"]},
                 "learning_rate": {"low": "1e-5", "high": 1, "log": True},
+                "exploration.scale_sigma": {"low": 0.5, "high": 1},
             }
         }
     )
@@ -263,8 +267,23 @@ def test_values_become_what_the_hyper_parameter_is() -> None:
         "n_epochs": optuna.distributions.IntDistribution(2, 10),
         "target_kl": optuna.distributions.CategoricalDistribution([None, 0.01]),
         "learning_rate": optuna.distributions.FloatDistribution(1e-5, 1.0, log=True),
+        "exploration.scale_sigma": optuna.distributions.FloatDistribution(0.5, 1.0),
     }
-    assert settings.first_parameters() == {"n_epochs": 4, "target_kl": None, "learning_rate": 5e-4}
+    own = PPOSettings()
+    assert settings.first_parameters() == {
+        "n_epochs": own.n_epochs,
+        "target_kl": own.target_kl,
+        "learning_rate": own.learning_rate,
+        "exploration.scale_sigma": own.exploration.scale_sigma,
+    }
+    assert settings.whole_run({"exploration.scale_sigma": 0.9}).ppo.exploration.scale_sigma == 0.9
+    assert settings.whole_run({}) == settings.train
+
+
+def test_the_shipped_search_starts_at_the_shipped_agent() -> None:
+    settings = settings_of(yaml.safe_load((ROOT / "configs" / "tune.yaml").read_text()))
+    shipped = yaml.safe_load((ROOT / "configs" / "train" / "default.yaml").read_text())
+    assert settings.train == TrainSettings.model_validate(shipped)
 
 
 @pytest.mark.parametrize("n_steps", [8, 16, 50])
