@@ -9,17 +9,19 @@ AAAI 2024, arXiv 2312.11091).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from agents.lean_policy import JointCategorical, LeanPolicy
 from envs.action import KEEP, PARTS
 
 _ORDERED: Final = (0, 2)
-_SPOT_UNIT: Final = 2.0
+SPOT_UNIT: Final = 2.0
 _IMPOSSIBLE: Final = -1e9
 
 
@@ -129,7 +131,7 @@ class ResidualHead(nn.Module):
             [
                 -0.5 * ((self.index_0 - shifted) / self.scale_sigma) ** 2,
                 free[:, : self._choices[1]] + prior,
-                -0.5 * ((self.index_2 - spot - _SPOT_UNIT * learned[:, 1:2]) / self._spot_sigma) ** 2,
+                -0.5 * ((self.index_2 - spot - SPOT_UNIT * learned[:, 1:2]) / self._spot_sigma) ** 2,
                 free[:, self._choices[1] :] + favoured + self.barred,
             ],
             dim=1,
@@ -159,16 +161,21 @@ class _WithAdvice(nn.Module):
         return hidden
 
 
-class ResidualPolicy(LeanPolicy):
-    """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts.
+class ResidualActor(BasePolicy):
+    """What turns one of stable-baselines3's actor-critic policies into a residual one: its head, and noise that lasts.
 
     Args:
+        args: As the policy's.
         exploration: ``ExplorationSettings`` as plain data.
         desired_feature: Position of desired capacity in the observation.
         desired_unit: Instances that a value of 1 there stands for.
         relative_scale: As in ``ResidualHead``.
         allowed_policies: As in ``ResidualHead``.
+        kwargs: As the policy's.
     """
+
+    action_net: Any
+    mlp_extractor: Any
 
     def __init__(
         self,
@@ -188,24 +195,56 @@ class ResidualPolicy(LeanPolicy):
         super().__init__(*args, **kwargs)
 
     def _build_mlp_extractor(self) -> None:
-        super()._build_mlp_extractor()
-        self.mlp_extractor = _WithAdvice(self.mlp_extractor, *self._desired)  # type: ignore[assignment]
+        super()._build_mlp_extractor()  # type: ignore[misc]
+        self.mlp_extractor = _WithAdvice(self.mlp_extractor, *self._desired)
 
     def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
+        super()._build(lr_schedule)  # type: ignore[misc]
+        self._build_head(self.mlp_extractor.latent_dim_pi - 1 - len(PARTS))
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _build_head(self, hidden: int) -> None:
+        """Replace the last layer; ``hidden`` units lead to it."""
         self.action_net = ResidualHead(
-            self.mlp_extractor.latent_dim_pi - 1 - len(PARTS),
+            hidden,
             [int(count) for count in self.action_space.nvec],  # type: ignore[attr-defined]
             self._exploration,
             self._relative_scale,
             self._allowed_policies,
         )
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def explore(self, progress_remaining: float) -> None:
         """Set the spread of the scale part; ``progress_remaining`` falls from 1 to 0."""
         first, last = self._exploration.scale_sigma, self._exploration.final_scale_sigma
-        self.action_net.scale_sigma.fill_(last + progress_remaining * (first - last))  # type: ignore[operator]
+        self.action_net.scale_sigma.fill_(last + progress_remaining * (first - last))
+
+    def _draw(self, parts: Sequence[torch.distributions.Categorical], fleets: int) -> torch.Tensor:
+        """Return actions, [B, parts]: each by its own distribution, by noise that lasts."""
+        quantiles = self._correlated_quantiles(fleets)
+        chosen = []
+        for index, part in enumerate(parts):
+            rising = part.probs.cumsum(dim=1)
+            chosen.append(torch.searchsorted(rising, (quantiles[:, index : index + 1] * rising[:, -1:]).contiguous()))
+        return torch.cat(chosen, dim=1)
+
+    def _correlated_quantiles(self, fleets: int) -> torch.Tensor:
+        """Return [B, parts] uniform numbers, each fleet's correlated with its last ones."""
+        quantiles: torch.Tensor = torch.special.ndtr(self._correlated_noise(fleets))
+        return quantiles
+
+    def _correlated_noise(self, fleets: int) -> torch.Tensor:
+        """Return [B, parts] normal numbers, each fleet's correlated with its last ones."""
+        fresh = torch.randn(fleets, len(PARTS))
+        if self._noise is None or len(self._noise) != fleets:
+            self._noise = fresh
+        else:
+            share = self._exploration.correlation
+            self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
+        return self._noise
+
+
+class ResidualPolicy(ResidualActor, LeanPolicy):
+    """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts."""
 
     def forward(
         self, obs: torch.Tensor, deterministic: bool = False
@@ -215,16 +254,5 @@ class ResidualPolicy(LeanPolicy):
             return super().forward(obs, deterministic)
         latent_policy, latent_value = self.mlp_extractor(self.extract_features(obs))
         distribution = cast(JointCategorical, self._get_action_dist_from_latent(latent_policy))
-        actions = distribution.at(self._correlated_levels(len(obs)))
+        actions = distribution.at(self._correlated_quantiles(len(obs)).t())
         return actions, self.value_net(latent_value), distribution.log_prob(actions)
-
-    def _correlated_levels(self, fleets: int) -> torch.Tensor:
-        """Return [parts, B] uniform numbers, each fleet's correlated with its last ones."""
-        fresh = torch.randn(len(PARTS), fleets)
-        if self._noise is None or self._noise.shape[1] != fleets:
-            self._noise = fresh
-        else:
-            share = self._exploration.correlation
-            self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
-        levels: torch.Tensor = torch.special.ndtr(self._noise)
-        return levels

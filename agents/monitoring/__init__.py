@@ -4,7 +4,7 @@ from agents.monitoring.checkpoints import CheckpointCallback
 from agents.monitoring.curves import CURVE_METRICS, CurvesCallback
 from agents.monitoring.hyperparameters import HyperParametersCallback
 from agents.monitoring.timing import TimingCallback
-from agents.monitoring.validation import VALIDATION_METRICS, TorchPolicy, ValidationCallback
+from agents.monitoring.validation import VALIDATION_METRICS, ValidationCallback
 
 __all__ = [
     "CURVE_METRICS",
@@ -13,6 +13,5 @@ __all__ = [
     "CurvesCallback",
     "HyperParametersCallback",
     "TimingCallback",
-    "TorchPolicy",
     "ValidationCallback",
 ]

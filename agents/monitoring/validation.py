@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -14,6 +13,7 @@ from stable_baselines3.common.logger import Image
 from agents.monitoring.day import DayRecorder, telling_day
 from agents.monitoring.logbook import write_at
 from agents.rollout import Played, Windows, bad_fraction, cost_ratio, over_reference, play
+from agents.trained import TorchPolicy
 from envs.observation import ObservationEncoder
 from envs.picture import FleetPicture
 from envs.settings import TaskSettings
@@ -28,21 +28,6 @@ VALIDATION_METRICS: Final = (
 )
 """Curves of every validated run that sum it up."""
 _DAY_MINUTES: Final = 1440
-
-
-class TorchPolicy:
-    """The deterministic policy of a model being trained."""
-
-    def __init__(self, model: PPO, codec: ObservationEncoder) -> None:
-        self._model = model
-        self._codec = codec
-
-    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the most probable action of each part, [B, 4]."""
-        with torch.no_grad():
-            observation = torch.as_tensor(self._codec.encode(readings))
-            actions = self._model.policy.get_distribution(observation).mode()
-        return actions.numpy().astype(np.int64)
 
 
 class ValidationCallback(BaseCallback):

@@ -13,12 +13,12 @@ from torch_export import exporting
 
 from agents.advice import make_codec
 from agents.export import TOLERANCE, check_parity, export_policy
-from agents.monitoring import TorchPolicy
 from agents.policies import Policy
 from agents.ppo import PPOSettings, make_model
 from agents.residual import ExplorationSettings, ResidualHead, ResidualPolicy
 from agents.rollout import play, random_windows
 from agents.rules import RuleBook
+from agents.trained import TorchPolicy
 from envs.action import KEEP, MAX_SCALE, action_space
 from envs.observation import DESIRED_UNIT
 from envs.settings import EnvSettings, TaskSettings
