@@ -256,6 +256,7 @@ def ray_session(cluster: Cluster) -> Iterator[None]:
         }
     else:
         _reach(cluster.address)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
