@@ -1,27 +1,43 @@
 """What a stochastic policy does with the parts of its action: how sure it is of each, and what it mostly chooses."""
 
-from typing import Final
+import math
+from typing import Any, Final
 
 import numpy as np
 import torch
+from gymnasium import Space
 from numpy.typing import NDArray
+from sb3_contrib.common.maskable.distributions import MaskableDistribution
 from stable_baselines3 import PPO
-from stable_baselines3.common.distributions import MultiCategoricalDistribution
 
 from envs.action import KEEP, MAX_SCALE
+from envs.box import ActionBox
 from envs.settings import TaskSettings, menu_names
 
 ACTION_PARTS: Final = ("scale", "specification", "spot", "policy")
 
 
 def part_entropies(model: PPO, observations: NDArray[np.float32]) -> dict[str, float]:
-    """Return the mean entropy of each part of the action over observations [N, F], in nats; 0 is certainty."""
+    """Return the mean entropy of each part of the action over observations [N, F], in nats.
+
+    Of choices 0 is certainty; of a Gaussian over the action box it is a differential entropy, and has no lowest value.
+    """
     with torch.no_grad():
-        distribution = model.policy.get_distribution(torch.as_tensor(observations))
-    if not isinstance(distribution, MultiCategoricalDistribution):
-        raise TypeError(f"the policy's distribution is a {type(distribution).__name__}; expected one of four choices")
-    parts = zip(ACTION_PARTS, distribution.distribution, strict=True)
-    return {name: -float((part.probs * part.logits).sum(dim=1).mean()) for name, part in parts}
+        distribution: Any = model.policy.get_distribution(torch.as_tensor(observations))
+        masked = isinstance(distribution, MaskableDistribution)
+        parts: Any = distribution.distributions if masked else distribution.distribution
+        if isinstance(parts, torch.distributions.Normal):
+            means = parts.stddev.log().mean(dim=0) + 0.5 * math.log(2.0 * math.pi * math.e)
+        else:
+            means = torch.stack([part.entropy().mean() for part in parts])
+    return dict(zip(ACTION_PARTS, means.tolist(), strict=True))
+
+
+def as_choices(space: Space[Any], actions: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the integers [N, 4] that actions as a rollout buffer holds them stand for."""
+    if isinstance(space, ActionBox):
+        return space.integers(np.clip(actions, -1.0, 1.0))
+    return actions.astype(np.int64)
 
 
 def action_shares(actions: NDArray[np.int64], task: TaskSettings) -> dict[str, float]:

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.advice import AdvisedCodec
-from agents.monitoring.actions import ACTION_PARTS, action_shares, advice_shares, part_entropies
+from agents.monitoring.actions import ACTION_PARTS, action_shares, advice_shares, as_choices, part_entropies
 from envs.action import MAX_SCALE
 from envs.episodes import Episodes
 from envs.reward import score
@@ -60,7 +60,7 @@ class CurvesCallback(BaseCallback):
         model = cast(PPO, self.model)
         buffer = model.rollout_buffer
         observations = buffer.observations.reshape(outcomes.size, -1)
-        actions = buffer.actions.reshape(outcomes.size, -1).astype(np.int64)
+        actions = as_choices(self.model.action_space, buffer.actions.reshape(outcomes.size, -1))
         values = self._earnings(outcomes) | action_shares(actions, self._task)
         sample = observations[:: -(-len(observations) // _ENTROPY_SAMPLE)]
         values |= {f"entropy/{name}": nats for name, nats in part_entropies(model, sample).items()}
