@@ -47,7 +47,7 @@ def policy_preferences(model: ServedModel, situation: Situation) -> list[Prefere
     logits = model.policy.logits(observations)
     if not np.isfinite(logits).all():
         raise NoRecommendation("the policy returned a value that is not finite")
-    return [part[0] for part in model.policy.parts(logits)]
+    return [part[0] for part in model.policy.parts(model.policy.permitted(logits, situation.records))]
 
 
 def _confidence(preferences: list[Preference], choices: tuple[int, ...]) -> Confidence:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from agents.policies import Policy
 from envs.action import PARTS, action_space
+from envs.masks import ActionMasks
 from envs.observation import BOUND, ObservationCodec
 from envs.settings import TaskSettings
 
@@ -43,6 +44,27 @@ class AdvisedCodec:
         return self.plain.as_dict(observation[: -len(PARTS)]) | advice
 
 
-def make_codec(task: TaskSettings, advisor: Policy | None) -> ObservationCodec | AdvisedCodec:
-    """Return the codec of a policy that has an advisor, or none."""
-    return ObservationCodec(task) if advisor is None else AdvisedCodec(task, advisor)
+class PermittedAdvisor:
+    """An advisor that says the same in choices that the masks leave.
+
+    Args:
+        advisor: Decides.
+        masks: What is permitted.
+    """
+
+    def __init__(self, advisor: Policy, masks: ActionMasks) -> None:
+        self._advisor = advisor
+        self._masks = masks
+
+    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
+        """Return [B, 4] actions."""
+        return self._masks.canonical(self._advisor.act(readings), readings)
+
+
+def make_codec(
+    task: TaskSettings, advisor: Policy | None, masks: ActionMasks | None = None
+) -> ObservationCodec | AdvisedCodec:
+    """Return the codec of a policy that has an advisor, or none; with masks, advice is in permitted choices."""
+    if advisor is None:
+        return ObservationCodec(task)
+    return AdvisedCodec(task, advisor if masks is None else PermittedAdvisor(advisor, masks))

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from agents.advice import AdvisedCodec, make_codec
 from agents.rules import RuleBook
-from envs.action import action_space
+from envs.action import PARTS, action_space
+from envs.masks import ActionMasks, MenuPart
 from envs.observation import (
     OBSERVATION_VERSION,
     ObservationCodec,
@@ -48,6 +49,7 @@ WEIGHTS_FILE: Final = "forecaster.npz"
 DETECTOR_FILE: Final = "detector.json"
 MANIFEST_FILE: Final = "manifest.json"
 FILES: Final = (POLICY_FILE, RULES_NAME, SPEC_FILE, CARD_FILE, FORECASTER_FILE, WEIGHTS_FILE, DETECTOR_FILE)
+_MASKED: Final = -1e9
 MAX_BUNDLE_BYTES: Final = 6_000_000
 MAX_POLICY_BYTES: Final = 1_000_000
 
@@ -62,7 +64,12 @@ def advised_schema(task: TaskSettings, advisor: str | None) -> str:
     return plain if advisor is None else hashlib.sha256(f"{plain} advised by {advisor}".encode()).hexdigest()[:16]
 
 
-def spec_content(task: TaskSettings, *, best_rule: str, advisor: str | None) -> dict[str, Any]:
+def observation_length(task: TaskSettings, advisor: str | None) -> int:
+    """Return how many numbers a policy is shown at a decision."""
+    return len(observation_features(task)) + (0 if advisor is None else len(PARTS))
+
+
+def spec_content(task: TaskSettings, *, best_rule: str, advisor: str | None, masks: MenuPart | None) -> dict[str, Any]:
     """Return what ``spec.json`` holds for a task and a policy that is shown what ``advisor`` would do."""
     catalogue = task.catalogue()
     return {
@@ -70,6 +77,7 @@ def spec_content(task: TaskSettings, *, best_rule: str, advisor: str | None) -> 
         "observation_version": OBSERVATION_VERSION,
         "schema_hash": advised_schema(task, advisor),
         "advisor": advisor,
+        "masks": masks,
         "features": [asdict(feature) for feature in observation_features(task)],
         "action_choices": action_space(task).nvec.tolist(),
         "task": task.model_dump(mode="json"),
@@ -167,6 +175,7 @@ class Bundle:
         task: Action, observation and reward settings; its menu is the rules'.
         rules: Calibrated rules.
         advisor: Name of the rule whose action the policy is shown; None if it is shown none.
+        masks: What the policy may choose from the readings it is shown; None if everything.
         spec: Content of ``spec.json``.
         manifest: Content of ``manifest.json``.
         card: Content of ``card.md``.
@@ -177,6 +186,7 @@ class Bundle:
     task: TaskSettings
     rules: RuleBook
     advisor: str | None
+    masks: ActionMasks | None
     spec: dict[str, Any]
     manifest: dict[str, Any]
     card: str
@@ -197,13 +207,13 @@ class Bundle:
         if self.advisor is None:
             return make_codec(self.task, None)
         try:
-            return make_codec(self.task, self.rules.policy(self.advisor, self.task))
+            return make_codec(self.task, self.rules.policy(self.advisor, self.task), self.masks)
         except KeyError as error:
             raise BundleError(f"{SPEC_FILE}: advisor: {error.args[0]}") from error
 
     def policy(self) -> "LearnedPolicy":
         """Return the policy, ready to decide; each call makes a new one."""
-        return LearnedPolicy(self.policy_onnx, self.task, self.codec())
+        return LearnedPolicy(self.policy_onnx, self.task, self.codec(), self.masks)
 
     def demand_model(self) -> Boosted:
         """Return the pooled demand model.
@@ -254,6 +264,7 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
         task=task,
         rules=RuleBook.model_validate_json(files[RULES_NAME]),
         advisor=spec["advisor"],
+        masks=None if spec["masks"] is None else ActionMasks(task, spec["masks"]),
         spec=spec,
         manifest=json.loads(files[MANIFEST_FILE]),
         card=files[CARD_FILE].decode(),
@@ -269,9 +280,12 @@ class LearnedPolicy:
         policy_onnx: Serialised model.
         task: Task it was trained for.
         codec: Turns telemetry into its observation.
+        masks: What it was permitted in training; everything if None.
     """
 
-    def __init__(self, policy_onnx: bytes, task: TaskSettings, codec: ObservationEncoder) -> None:
+    def __init__(
+        self, policy_onnx: bytes, task: TaskSettings, codec: ObservationEncoder, masks: ActionMasks | None = None
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -280,6 +294,7 @@ class LearnedPolicy:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(policy_onnx, options, providers=["CPUExecutionProvider"])
         self._codec = codec
+        self._masks = masks
         self._edges = np.concatenate(([0], np.cumsum(action_space(task).nvec)))
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -292,11 +307,17 @@ class LearnedPolicy:
             raise ValueError("an observation holds a value that is not finite")
         return np.asarray(self._session.run(["logits"], {"observation": observations})[0])
 
+    def permitted(self, logits: NDArray[np.float32], readings: NDArray[np.void]) -> NDArray[np.float32]:
+        """Return logits with those of masked choices far below all others; finite, so that guardrails can take them."""
+        if self._masks is None:
+            return logits
+        return np.where(self._masks(readings), logits, np.float32(_MASKED))
+
     def parts(self, logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Split logits into the parts of the action."""
         return [logits[:, start:end] for start, end in zip(self._edges, self._edges[1:], strict=False)]
 
     def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
         """Return the most probable action of each part, [B, 4]."""
-        parts = self.parts(self.logits(self._codec.encode(readings)))
+        parts = self.parts(self.permitted(self.logits(self._codec.encode(readings)), readings))
         return np.stack([part.argmax(axis=1) for part in parts], axis=1)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.advice import make_codec
 from agents.bundle import RULES_NAME
 from agents.card import model_card
 from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
+from agents.imitation import gather, imitate
 from agents.monitoring import ValidationCallback
-from agents.ppo import PPOSettings, TrainingRun, save_model
+from agents.ppo import PPOSettings, TrainingRun, load_model, save_model, training_codec
 from agents.rollout import cost_ratio, over_reference, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
 from envs.settings import EnvSettings, TaskSettings
@@ -27,6 +28,8 @@ from telemetry.splits import load_splits
 BEST_FILE: Final = "best.zip"
 CONFIG_FILE: Final = "config.json"
 VALIDATION_FILE: Final = "validation.json"
+IMITATION_FILE: Final = "imitation.json"
+DEMONSTRATIONS: Final = "demonstrations"
 BEST: Final = "best"
 
 
@@ -102,7 +105,8 @@ def run_training(
     """Train into a folder; return the model that is best on validation, its task, the rules and the best rule.
 
     The folder holds ``config.json``, ``rules.json``, checkpoints (``model.zip``, ``state.json``), ``best.zip``,
-    ``validation.json`` and TensorBoard curves; an interrupted run goes on with ``resume``.
+    ``validation.json`` and TensorBoard curves, and where the run began by imitation, ``imitation.json`` and the
+    teacher's decisions; an interrupted run goes on with ``resume``.
 
     Raises:
         FileNotFoundError: ``resume`` without a checkpoint.
@@ -120,14 +124,24 @@ def run_training(
     named = best_rule if settings.advisor == BEST else settings.advisor
     advisor = None if named is None else book.policy(named, task)
 
+    codec = training_codec(task, settings.ppo, advisor)
+
     def keep_best(model: PPO) -> None:
         save_model(model, folder / BEST_FILE)
+
+    def start_by_imitation(model: PPO) -> None:
+        if settings.ppo.imitate is not None:
+            blocks = gather(
+                settings.ppo.imitate, env, book, bank, settings.ppo.imitate.folder or folder / DEMONSTRATIONS
+            )
+            done = imitate(model, codec, blocks, settings.ppo.imitate, seed=seed)
+            write_json(folder / IMITATION_FILE, asdict(done))
 
     validation = ValidationCallback(
         validation_bank,
         task,
         windows,
-        codec=make_codec(task, advisor),
+        codec=codec,
         rule_ratio=cost_ratio(ratios[best_rule]),
         bound_ratio=over_reference(ratios[best_rule], bound_usd(validation_bank, windows)),
         every_rollouts=settings.validate_every,
@@ -141,7 +155,7 @@ def run_training(
     write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
     save_rules(book, folder / RULES_NAME)
     progress = ProgressCallback(show, settings.max_minutes)
-    model = run.train(resume=resume, validation=validation, extra=progress)
+    model = run.train(resume=resume, validation=validation, extra=progress, prepare=start_by_imitation)
     write_json(
         folder / VALIDATION_FILE,
         {
@@ -173,7 +187,7 @@ def export_run(folder: Path, out: Path) -> float:
     record = json.loads((folder / RECORD_FILE).read_text())
     book = load_rules(folder / RULES_NAME)
     task = book.task(settings.env.task)
-    model = PPO.load(folder / BEST_FILE, device="cpu")
+    model = load_model(folder / BEST_FILE, settings.ppo)
     return export_bundle(
         model,
         task,
@@ -181,6 +195,7 @@ def export_run(folder: Path, out: Path) -> float:
         out,
         best_rule=validation["best_rule"],
         advisor=validation["advisor"],
+        masks=settings.ppo.permitted,
         card=model_card(settings.model_dump(mode="json"), book.calibration, validation, int(record["seed"])),
         seeds=[int(record["seed"])],
     )

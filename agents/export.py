@@ -23,11 +23,16 @@ from agents.bundle import (
     advised_schema,
     detector_content,
     forecaster_content,
+    observation_length,
     spec_content,
     write_manifest,
 )
+from agents.continuous import choice_logits
 from agents.rules import RuleBook, save_rules
+from agents.trained import most_probable
 from envs.action import action_space
+from envs.box import ActionBox
+from envs.masks import MenuPart
 from envs.observation import ObservationCodec
 from envs.settings import TaskSettings
 from forecasting.shipped import DEMAND_FILE, WEIGHTS
@@ -42,7 +47,7 @@ class ExportError(ValueError):
 
 
 class _Exported(torch.nn.Module):
-    """The policy network as one graph: observation to logits and value."""
+    """The policy network as one graph: observation to logits and value; logits of the integers in any case."""
 
     def __init__(self, model: PPO) -> None:
         super().__init__()
@@ -51,7 +56,10 @@ class _Exported(torch.nn.Module):
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.policy.extract_features(observation, self.policy.features_extractor)
         latent_policy, latent_value = self.policy.mlp_extractor(features)
-        return self.policy.action_net(latent_policy), self.policy.value_net(latent_value).squeeze(-1)
+        logits = self.policy.action_net(latent_policy)
+        if isinstance(self.policy.action_space, ActionBox):
+            logits = choice_logits(logits, self.policy.log_std.exp(), self.policy.action_space)
+        return logits, self.policy.value_net(latent_value).squeeze(-1)
 
 
 def export_policy(model: PPO, schema: str, path: Path) -> None:
@@ -99,7 +107,7 @@ def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int =
     difference = float(np.abs(found - trained).max())
     if not difference <= TOLERANCE:
         raise ExportError(f"exported logits differ from the trained ones by {difference:.2e} (at most {TOLERANCE})")
-    actions, _ = model.predict(observations, deterministic=True)
+    actions = most_probable(model, observations)
     ours: NDArray[np.int64] = np.stack([part.argmax(axis=1) for part in exported.parts(found)], axis=1)
     ties = _near_ties(found, action_space(task).nvec)
     wrong = int(((ours != actions) & ~ties).sum())
@@ -129,22 +137,30 @@ def export_bundle(
     *,
     best_rule: str,
     advisor: str | None,
+    masks: MenuPart | None,
     card: str,
     seeds: list[int],
 ) -> float:
     """Write a whole bundle folder, or nothing; return the largest difference of logits.
 
     Raises:
-        ExportError: The exported policy differs from the trained one.
+        ExportError: The exported policy differs from the trained one, or needs the observations of several decisions,
+            where serving is shown one reading at a time.
         BundleError: The bundle is too large.
     """
+    single = observation_length(task, advisor)
+    if model.observation_space.shape != (single,):
+        raise ExportError(
+            f"the policy was trained on observations of shape {model.observation_space.shape}, {single} numbers a "
+            "decision: stacked observations cannot be exported, because a request to the service brings one reading"
+        )
     building = out.with_name(out.name + ".part")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     export_policy(model, advised_schema(task, advisor), building / POLICY_FILE)
     difference = check_parity(model, (building / POLICY_FILE).read_bytes(), task)
     save_rules(book, building / RULES_NAME)
-    write_json(building / SPEC_FILE, spec_content(task, best_rule=best_rule, advisor=advisor))
+    write_json(building / SPEC_FILE, spec_content(task, best_rule=best_rule, advisor=advisor, masks=masks))
     write_json(building / FORECASTER_FILE, forecaster_content())
     write_json(building / DETECTOR_FILE, detector_content())
     shutil.copyfile(WEIGHTS / DEMAND_FILE, building / WEIGHTS_FILE)

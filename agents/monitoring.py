@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.rollout import Windows, bad_fraction, cost_ratio, play
+from agents.trained import TorchPolicy
 from envs.action import MAX_SCALE
 from envs.observation import ObservationEncoder
 from envs.reward import TERMS
@@ -17,21 +17,6 @@ from envs.settings import TaskSettings
 from simulators.bank import Bank
 
 ACTION_PARTS = ("scale", "specification", "spot", "policy")
-
-
-class TorchPolicy:
-    """The deterministic policy of a model being trained."""
-
-    def __init__(self, model: PPO, codec: ObservationEncoder) -> None:
-        self._model = model
-        self._codec = codec
-
-    def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the most probable action of each part, [B, 4]."""
-        with torch.no_grad():
-            observation = torch.as_tensor(self._codec.encode(readings))
-            actions = self._model.policy.get_distribution(observation).mode()
-        return actions.numpy().astype(np.int64)
 
 
 class CurvesCallback(BaseCallback):

@@ -1,25 +1,32 @@
 """PPO by stable-baselines3 on the native batch: starts at a rule, is rewarded for doing better, free to leave it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger, make_output_format
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 from agents.advice import make_codec
 from agents.constraints import ConstrainedReward, Constraint, Counted, LagrangianCallback
+from agents.continuous import ContinuousResidualPolicy
+from agents.imitation import ImitationSettings
+from agents.masked import MaskedResidualPolicy
 from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
 from agents.policies import Policy
-from agents.residual import ExplorationSettings, ResidualPolicy
-from envs.observation import DESIRED_UNIT, observation_features
+from agents.residual import ExplorationSettings, ResidualActor, ResidualPolicy
+from envs.action import PARTS
+from envs.masks import ActionMasks, MaskedCodec, MenuPart
+from envs.observation import DESIRED_UNIT, ObservationEncoder, observation_features
 from envs.paired import PairedEpisodes
 from envs.sb3 import InfrastructureVecEnv
-from envs.settings import EnvSettings
+from envs.settings import EnvSettings, TaskSettings
 from simulators.bank import Bank
 from telemetry.provenance import write_json
 
@@ -51,6 +58,10 @@ class PPOSettings(BaseModel):
         paired: Reward what is better than the advising rule's own reward in the same world with the same luck.
         constraints: Limits on what the policy may do more of than the advising rule.
         native_only: Only scaling policies that an Auto Scaling group runs by itself.
+        masks: MaskablePPO: choices that are pointless have no probability (``envs.masks``).
+        continuous: A Gaussian over a box whose points stand for the integers (``envs.box``).
+        stack: Observations of so many decisions side by side; such a policy cannot be exported.
+        imitate: Whom to imitate before learning from rewards; None for nobody.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,10 +86,49 @@ class PPOSettings(BaseModel):
     paired: bool = True
     constraints: dict[Counted, Constraint] = {}
     native_only: bool = False
+    masks: bool = False
+    continuous: bool = False
+    stack: int = Field(1, ge=1, le=32)
+    imitate: ImitationSettings | None = None
+
+    @model_validator(mode="after")
+    def _maskable(self) -> "PPOSettings":
+        for name in ("masks", "native_only"):
+            if self.continuous and getattr(self, name):
+                raise ValueError(f"{name} bars single choices, which a continuous policy does not have")
+        return self
+
+    @property
+    def permitted(self) -> MenuPart | None:
+        """What the masks leave of the menu; None where there are no masks."""
+        if not self.masks:
+            return None
+        return "native" if self.native_only else "all"
+
+    @property
+    def algorithm(self) -> type[PPO]:
+        """PPO's class; MaskablePPO shares no base class with it below ``OnPolicyAlgorithm`` but has all its methods."""
+        return cast(type[PPO], MaskablePPO) if self.masks else PPO
 
 
 def _fleet_seed(seed: int) -> int:
     return seed * 1_000_000_007
+
+
+def training_codec(task: TaskSettings, ppo: PPOSettings, advisor: Policy | None) -> ObservationEncoder:
+    """Return what turns telemetry into a model's single observations, and brings its masks where it has them."""
+    if ppo.permitted is None:
+        return make_codec(task, advisor)
+    masks = ActionMasks(task, ppo.permitted)
+    return MaskedCodec(make_codec(task, advisor, masks), masks)
+
+
+def _policy_class(ppo: PPOSettings, advised: bool) -> str | type[ResidualActor]:
+    if not advised:
+        return "MlpPolicy"
+    if ppo.continuous:
+        return ContinuousResidualPolicy
+    return MaskedResidualPolicy if ppo.masks else ResidualPolicy
 
 
 def _network(settings: EnvSettings, ppo: PPOSettings, advised: bool) -> dict[str, Any]:
@@ -91,7 +141,7 @@ def _network(settings: EnvSettings, ppo: PPOSettings, advised: bool) -> dict[str
     return {
         **layers,
         "exploration": ppo.exploration.model_dump(),
-        "desired_feature": names.index("desired"),
+        "desired_feature": (ppo.stack - 1) * (len(names) + len(PARTS)) + names.index("desired"),
         "desired_unit": DESIRED_UNIT,
         "relative_scale": ppo.relative_scale,
         "allowed_policies": native if ppo.native_only else (),
@@ -127,10 +177,19 @@ def make_model(
                 "ppo.constraints are limits relative to the advising rule: they need an advisor, and paired"
             )
         reward = ConstrainedReward(settings.task.reward, ppo.constraints)
-    codec = make_codec(settings.task, advisor)
-    env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank, codec=codec, reward=reward, rival=rival)
-    model = PPO(
-        "MlpPolicy" if advisor is None else ResidualPolicy,
+    env: VecEnv = InfrastructureVecEnv(
+        settings,
+        ppo.n_envs,
+        bank=bank,
+        codec=training_codec(settings.task, ppo, advisor),
+        reward=reward,
+        rival=rival,
+        continuous=ppo.continuous,
+    )
+    if ppo.stack > 1:
+        env = VecFrameStack(env, ppo.stack)
+    model = ppo.algorithm(
+        _policy_class(ppo, advisor is not None),  # type: ignore[arg-type]
         env,
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
@@ -151,6 +210,11 @@ def make_model(
     return model
 
 
+def load_model(path: Path, ppo: PPOSettings) -> PPO:
+    """Read a model that was trained with these settings."""
+    return ppo.algorithm.load(path, device="cpu")
+
+
 def save_model(model: PPO, path: Path) -> None:
     """Write a model's .zip by a temporary file and a rename."""
     temporary = path.with_suffix(".tmp.zip")
@@ -168,7 +232,7 @@ class ExplorationSchedule(BaseCallback):
     def _on_rollout_start(self) -> None:
         left = self.model._current_progress_remaining
         self.model.ent_coef = self._first * left  # type: ignore[attr-defined]
-        if isinstance(self.model.policy, ResidualPolicy):
+        if isinstance(self.model.policy, ResidualActor):
             self.model.policy.explore(left)
 
     def _on_step(self) -> bool:
@@ -210,8 +274,15 @@ class TrainingRun:
         resume: bool = False,
         validation: ValidationCallback | None = None,
         extra: BaseCallback | None = None,
+        prepare: Callable[[PPO], None] | None = None,
     ) -> PPO:
         """Train until ``n_timesteps``; with ``resume``, from the last checkpoint.
+
+        Args:
+            resume: Go on from the last checkpoint.
+            validation: Plays validation worlds now and then.
+            extra: One more callback.
+            prepare: Given a new model before it learns from rewards.
 
         Raises:
             FileNotFoundError: ``resume`` without a checkpoint.
@@ -225,6 +296,8 @@ class TrainingRun:
             done = self._restore(model, state)
             if validation is not None and state["validation"] is not None:
                 validation.restore(state["validation"])
+        elif prepare is not None:
+            prepare(model)
         self._validation = validation
         model.set_logger(self._logger(done))
         callbacks: list[BaseCallback] = [

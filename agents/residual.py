@@ -9,17 +9,18 @@ AAAI 2024, arXiv 2312.11091).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from envs.action import KEEP, PARTS
 
 _ORDERED: Final = (0, 2)
-_SPOT_UNIT: Final = 2.0
+SPOT_UNIT: Final = 2.0
 _IMPOSSIBLE: Final = -1e9
 
 
@@ -114,7 +115,7 @@ class ResidualHead(nn.Module):
             [
                 -0.5 * ((self.index_0 - shifted) / self.scale_sigma) ** 2,
                 free[:, : self._choices[1]] + prior,
-                -0.5 * ((self.index_2 - spot - _SPOT_UNIT * learned[:, 1:2]) / self._spot_sigma) ** 2,
+                -0.5 * ((self.index_2 - spot - SPOT_UNIT * learned[:, 1:2]) / self._spot_sigma) ** 2,
                 free[:, self._choices[1] :] + favoured + self.barred,
             ],
             dim=1,
@@ -144,16 +145,21 @@ class _WithAdvice(nn.Module):
         return hidden
 
 
-class ResidualPolicy(ActorCriticPolicy):
-    """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts.
+class ResidualActor(BasePolicy):
+    """What turns one of stable-baselines3's actor-critic policies into a residual one: its head, and noise that lasts.
 
     Args:
+        args: As the policy's.
         exploration: ``ExplorationSettings`` as plain data.
         desired_feature: Position of desired capacity in the observation.
         desired_unit: Instances that a value of 1 there stands for.
         relative_scale: As in ``ResidualHead``.
         allowed_policies: As in ``ResidualHead``.
+        kwargs: As the policy's.
     """
+
+    action_net: Any
+    mlp_extractor: Any
 
     def __init__(
         self,
@@ -173,24 +179,56 @@ class ResidualPolicy(ActorCriticPolicy):
         super().__init__(*args, **kwargs)
 
     def _build_mlp_extractor(self) -> None:
-        super()._build_mlp_extractor()
-        self.mlp_extractor = _WithAdvice(self.mlp_extractor, *self._desired)  # type: ignore[assignment]
+        super()._build_mlp_extractor()  # type: ignore[misc]
+        self.mlp_extractor = _WithAdvice(self.mlp_extractor, *self._desired)
 
     def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
+        super()._build(lr_schedule)  # type: ignore[misc]
+        self._build_head(self.mlp_extractor.latent_dim_pi - 1 - len(PARTS))
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _build_head(self, hidden: int) -> None:
+        """Replace the last layer; ``hidden`` units lead to it."""
         self.action_net = ResidualHead(
-            self.mlp_extractor.latent_dim_pi - 1 - len(PARTS),
+            hidden,
             [int(count) for count in self.action_space.nvec],  # type: ignore[attr-defined]
             self._exploration,
             self._relative_scale,
             self._allowed_policies,
         )
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def explore(self, progress_remaining: float) -> None:
         """Set the spread of the scale part; ``progress_remaining`` falls from 1 to 0."""
         first, last = self._exploration.scale_sigma, self._exploration.final_scale_sigma
-        self.action_net.scale_sigma.fill_(last + progress_remaining * (first - last))  # type: ignore[operator]
+        self.action_net.scale_sigma.fill_(last + progress_remaining * (first - last))
+
+    def _draw(self, parts: Sequence[torch.distributions.Categorical], fleets: int) -> torch.Tensor:
+        """Return actions, [B, parts]: each by its own distribution, by noise that lasts."""
+        quantiles = self._correlated_quantiles(fleets)
+        chosen = []
+        for index, part in enumerate(parts):
+            rising = part.probs.cumsum(dim=1)
+            chosen.append(torch.searchsorted(rising, (quantiles[:, index : index + 1] * rising[:, -1:]).contiguous()))
+        return torch.cat(chosen, dim=1)
+
+    def _correlated_quantiles(self, fleets: int) -> torch.Tensor:
+        """Return [B, parts] uniform numbers, each fleet's correlated with its last ones."""
+        quantiles: torch.Tensor = torch.special.ndtr(self._correlated_noise(fleets))
+        return quantiles
+
+    def _correlated_noise(self, fleets: int) -> torch.Tensor:
+        """Return [B, parts] normal numbers, each fleet's correlated with its last ones."""
+        fresh = torch.randn(fleets, len(PARTS))
+        if self._noise is None or len(self._noise) != fleets:
+            self._noise = fresh
+        else:
+            share = self._exploration.correlation
+            self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
+        return self._noise
+
+
+class ResidualPolicy(ResidualActor, ActorCriticPolicy):
+    """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts."""
 
     def forward(
         self, obs: torch.Tensor, deterministic: bool = False
@@ -200,24 +238,5 @@ class ResidualPolicy(ActorCriticPolicy):
             return super().forward(obs, deterministic)
         latent_policy, latent_value = self.mlp_extractor(self.extract_features(obs))
         distribution = self._get_action_dist_from_latent(latent_policy)
-        quantiles = self._correlated_quantiles(len(obs))
-        parts: list[torch.distributions.Categorical] = distribution.distribution  # type: ignore[assignment]
-        chosen = [
-            torch.searchsorted(part.probs.cumsum(dim=1), quantiles[:, index : index + 1].contiguous()).clamp(
-                max=part.probs.shape[1] - 1
-            )
-            for index, part in enumerate(parts)
-        ]
-        actions = torch.cat(chosen, dim=1)
+        actions = self._draw(distribution.distribution, len(obs))  # type: ignore[arg-type]
         return actions, self.value_net(latent_value), distribution.log_prob(actions)
-
-    def _correlated_quantiles(self, fleets: int) -> torch.Tensor:
-        """Return [B, parts] uniform numbers, each fleet's correlated with its last ones."""
-        fresh = torch.randn(fleets, len(PARTS))
-        if self._noise is None or len(self._noise) != fleets:
-            self._noise = fresh
-        else:
-            share = self._exploration.correlation
-            self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
-        quantiles: torch.Tensor = torch.special.ndtr(self._noise)
-        return quantiles

@@ -5,8 +5,11 @@ it was not imported, ``gymnasium.make("envs:fleetgym/AWSInfrastructure-v0")`` im
 """
 
 import gymnasium
+from gymnasium.envs.registration import WrapperSpec
 
 ENVIRONMENT_ID = "fleetgym/AWSInfrastructure-v0"
+CONTINUOUS_ID = "fleetgym/AWSInfrastructureContinuous-v0"
+"""The same with points of a box for actions (``envs.box``)."""
 
 
 def register_environments() -> None:
@@ -16,6 +19,12 @@ def register_environments() -> None:
             id=ENVIRONMENT_ID,
             entry_point="envs.core:InfrastructureEnv",
             vector_entry_point="envs.vector:InfrastructureVectorEnv",
+        )
+    if CONTINUOUS_ID not in gymnasium.registry:
+        gymnasium.register(
+            id=CONTINUOUS_ID,
+            entry_point="envs.core:InfrastructureEnv",
+            additional_wrappers=(WrapperSpec("BoxAction", "envs.box:BoxAction", {}),),
         )
 
 

@@ -10,7 +10,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from envs.action import action_space
+from envs.box import ActionBox
 from envs.episodes import Episodes
+from envs.masks import ActionMasks, MaskedCodec
 from envs.observation import ObservationEncoder
 from envs.paired import Decider, PairedEpisodes
 from envs.reward import TERMS, RewardFunction
@@ -36,6 +38,7 @@ class InfrastructureVecEnv(VecEnv):
         codec: Turns telemetry into observations; the task's ``ObservationCodec`` if None.
         reward: Rewards decisions; the task's weighted terms if None.
         rival: Decides for a second batch in the same worlds, whose rewards are subtracted; none if None.
+        continuous: Actions are points of an ``ActionBox`` that stand for the integers.
     """
 
     def __init__(
@@ -49,11 +52,14 @@ class InfrastructureVecEnv(VecEnv):
         codec: ObservationEncoder | None = None,
         reward: RewardFunction | None = None,
         rival: Decider | None = None,
+        continuous: bool = False,
     ) -> None:
         make = Episodes if rival is None else partial(PairedEpisodes, rival)
         self.episodes = make(settings, num_envs, stagger=stagger, bank=bank, codec=codec, reward=reward)
         self.render_mode = None
-        super().__init__(num_envs, self.episodes.codec.space, action_space(settings.task))
+        choices = action_space(settings.task)
+        super().__init__(num_envs, self.episodes.codec.space, ActionBox(choices.nvec) if continuous else choices)
+        self._masks = codec.masks if isinstance(codec, MaskedCodec) else ActionMasks(settings.task)
         self._nothing: list[dict[str, Any]] = [{} for _ in range(num_envs)]
         self._actions: NDArray[np.int64] = np.zeros((num_envs, 4), np.int64)
         self._returns = np.zeros(num_envs)
@@ -73,9 +79,10 @@ class InfrastructureVecEnv(VecEnv):
         self._returns[:], self._lengths[:], self._sums[:] = 0.0, 0, 0.0
         return self.episodes.observe()
 
-    def step_async(self, actions: NDArray[np.int64]) -> None:
+    def step_async(self, actions: NDArray[Any]) -> None:
         """Take the actions of the next step."""
-        self._actions = actions
+        space = self.action_space
+        self._actions = space.integers(actions) if isinstance(space, ActionBox) else actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Play them."""
@@ -104,6 +111,10 @@ class InfrastructureVecEnv(VecEnv):
         episode |= {name: float(self._sums[row, index]) for row, name in enumerate(_SUMS)}
         return {"terminal_observation": last.copy(), "TimeLimit.truncated": True, "episode": episode}
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which choices the present observations leave, [B, sum of choices]."""
+        return self._masks(self.episodes.fleets.readings)
+
     def close(self) -> None:
         """Nothing to release."""
 
@@ -118,7 +129,14 @@ class InfrastructureVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Refuse: there are no single environments to call."""
+        """Return the ``action_masks`` of each environment asked for; refuse the rest: there are none to call.
+
+        Raises:
+            ValueError: Another method.
+        """
+        if method_name == "action_masks":
+            masks = self.action_masks()
+            return [masks[index] for index in self._get_indices(indices)]
         raise ValueError(f"cannot call {method_name!r}: the batch holds no single environments")
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
