@@ -29,6 +29,7 @@ from envs.observation import ObservationEncoder
 from envs.settings import EnvSettings, TaskSettings
 from simulators.bank import Bank
 from simulators.records import TELEMETRY
+from telemetry.provenance import write_arrays
 
 PLANNER: Final = "planner"
 _BLOCK_FLEETS: Final = 16
@@ -140,7 +141,6 @@ def gather(
     """
     make_teacher(settings.policy, book, env.task)
     own = folder / _key(settings.policy, env, book)
-    own.mkdir(parents=True, exist_ok=True)
     per_block = _BLOCK_FLEETS * -(-_DAY_MINUTES // env.task.decision_minutes)
     count = -(-settings.decisions // per_block)
     blocks = []
@@ -149,7 +149,8 @@ def gather(
         if not path.exists():
             teacher = make_teacher(settings.policy, book, env.task)
             windows = random_windows(bank, _BLOCK_FLEETS, 1, seed=_WINDOWS_SEED + number)
-            _save(demonstrate(teacher, bank, env.task, windows), path)
+            done = demonstrate(teacher, bank, env.task, windows)
+            write_arrays(path, {"readings": done.readings, "actions": done.actions.astype(np.uint8)})
         blocks.append(_load(path))
         show((number + 1) * per_block, count * per_block)
     return blocks
@@ -160,12 +161,6 @@ def _key(teacher: str, env: EnvSettings, book: RuleBook) -> str:
     content = {"teacher": teacher, "rules": rules, "env": env.model_dump(mode="json")}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return f"{teacher}-{digest}"
-
-
-def _save(demonstration: Demonstration, path: Path) -> None:
-    temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(temporary, readings=demonstration.readings, actions=demonstration.actions.astype(np.int8))
-    temporary.replace(path)
 
 
 def _load(path: Path) -> Demonstration:
