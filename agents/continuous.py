@@ -22,7 +22,7 @@ def choice_logits(points: torch.Tensor, sigma: torch.Tensor, box: ActionBox) -> 
         box: The action space.
     """
     half_spans = torch.as_tensor(box.spans / 2.0, dtype=torch.float32)
-    places = (points + 1.0) * half_spans + torch.as_tensor(box.offsets, dtype=torch.float32)
+    places = (torch.clamp(points, -1.0, 1.0) + 1.0) * half_spans + torch.as_tensor(box.offsets, dtype=torch.float32)
     spread = sigma * half_spans
     parts = [
         -0.5 * ((torch.arange(int(count)) - places[:, part : part + 1]) / spread[part]) ** 2

@@ -94,6 +94,8 @@ def export_policy(model: PPO, schema: str, path: Path) -> None:
 def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int = 0) -> float:
     """Compare exported and trained logits and actions on random observations; return the largest difference.
 
+    Differences of logits beyond 1 are relative to them.
+
     Raises:
         ExportError: Logits differ by more than 1e-4, or an action differs.
     """
@@ -104,7 +106,7 @@ def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int =
     found = exported.logits(observations)
     with torch.no_grad():
         trained = _Exported(model).eval()(torch.as_tensor(observations))[0].numpy()
-    difference = float(np.abs(found - trained).max())
+    difference = float((np.abs(found - trained) / np.maximum(1.0, np.abs(trained))).max())
     if not difference <= TOLERANCE:
         raise ExportError(f"exported logits differ from the trained ones by {difference:.2e} (at most {TOLERANCE})")
     actions = most_probable(model, observations)

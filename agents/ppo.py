@@ -144,7 +144,7 @@ def _network(settings: EnvSettings, ppo: PPOSettings, advised: bool) -> dict[str
         "desired_feature": (ppo.stack - 1) * (len(names) + len(PARTS)) + names.index("desired"),
         "desired_unit": DESIRED_UNIT,
         "relative_scale": ppo.relative_scale,
-        "allowed_policies": native if ppo.native_only else (),
+        "allowed_policies": native if ppo.native_only and not ppo.masks else (),
     }
 
 

@@ -29,7 +29,7 @@ def test_stacks_are_those_that_training_sees(
     env = make_model(settings, stacked_ppo, bank=bank, advisor=rule, seed=0).env
     assert env is not None
     encoder = StackedCodec(training_codec(settings.task, stacked_ppo, rule), 3)
-    assert encoder.space == env.observation_space
+    assert encoder.space.shape == env.observation_space.shape
     episodes = env.get_attr("episodes")[0]
     np.testing.assert_array_equal(env.reset(), encoder.encode(episodes.fleets.readings))
     rng = np.random.default_rng(0)

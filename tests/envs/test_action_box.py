@@ -65,7 +65,9 @@ def test_points_outside_are_refused_by_part_and_value(box: ActionBox, value: flo
 
 
 def test_the_checkers_find_nothing_to_complain_about(settings: EnvSettings, bank: Bank) -> None:
-    check_env(BoxAction(InfrastructureEnv(settings, bank=bank)), skip_render_check=True)
+    with pytest.warns(UserWarning, match="different from the unwrapped version") as complaints:
+        check_env(BoxAction(InfrastructureEnv(settings, bank=bank)), skip_render_check=True)
+    assert len(complaints) == 1
     sb3_check_env(BoxAction(InfrastructureEnv(settings, bank=bank)), warn=True, skip_render_check=True)
 
 
