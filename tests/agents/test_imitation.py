@@ -21,10 +21,10 @@ from simulators.bank import Bank
 
 
 class Teacher:
-    """Decides by the load and by the time of day, in every part."""
+    """Decides by the last hour's load and by the time of day, in every part."""
 
     def act(self, readings: np.ndarray) -> np.ndarray:
-        busy = readings["demand_rps"] > readings["mean_demand_rps"]
+        busy = readings["demand_mean_rps"][:, 2] > readings["mean_demand_rps"]
         night = readings["minute_of_week"] % 1440 < 480
         return np.column_stack(
             [
@@ -38,7 +38,7 @@ class Teacher:
 
 @pytest.fixture(scope="module")
 def lessons(settings: EnvSettings, bank: Bank) -> list[Demonstration]:
-    windows = random_windows(bank, 20, 1, seed=1)
+    windows = random_windows(bank, 40, 1, seed=1)
     return [demonstrate(Teacher(), bank, settings.task, windows)]
 
 
@@ -61,7 +61,7 @@ def test_a_known_policy_is_cloned(
     change: dict[str, int],
     advised: bool,
 ) -> None:
-    ppo = tiny_ppo.model_copy(update={"hidden": 32, **change})
+    ppo = tiny_ppo.model_copy(update={"hidden": 64, **change})
     rule = book.policy("spot-hedge", settings.task) if advised else None
     model = make_model(settings, ppo, bank=bank, advisor=rule, seed=0)
     value = {name: item.clone() for name, item in model.policy.value_net.state_dict().items()}
@@ -70,7 +70,7 @@ def test_a_known_policy_is_cloned(
         model,
         training_codec(settings.task, ppo, rule),
         lessons,
-        ImitationSettings(epochs=30, batch_size=128, learning_rate=3e-3),
+        ImitationSettings(epochs=20, batch_size=128, learning_rate=3e-3),
         seed=0,
     )
     assert before < 0.5
@@ -138,7 +138,7 @@ def test_a_teachers_days_are_played_once(
     assert [path.name for path in files] == ["block-000.npz", "block-001.npz"]
     again = gather(wanted, settings, book, bank, tmp_path)
     assert len(asked) == 4
-    np.testing.assert_array_equal(again[1].readings, blocks[1].readings)
+    assert again[1].readings.tobytes() == blocks[1].readings.tobytes()
     np.testing.assert_array_equal(again[1].actions, blocks[1].actions)
     files[1].unlink()  # an interruption between the two
     third = gather(wanted, settings, book, bank, tmp_path)
@@ -158,7 +158,9 @@ def test_an_unknown_teacher_is_named(settings: EnvSettings, book: RuleBook, bank
 def test_a_run_starts_where_imitation_left_it(
     train_settings: TrainSettings, tiny_ppo: PPOSettings, tmp_path: Path
 ) -> None:
-    shared = ImitationSettings(policy="static", decisions=100, epochs=3, folder=tmp_path / "shared")
+    shared = ImitationSettings(
+        policy="static", decisions=100, epochs=30, learning_rate=0.03, folder=tmp_path / "shared"
+    )
     ppo = tiny_ppo.model_copy(update={"imitate": shared, "learning_rate": 1e-9, "final_learning_rate": 0.0})
     settings = train_settings.model_copy(update={"ppo": ppo, "advisor": "manual"})
     run_training(settings, tmp_path / "run", seed=1)
@@ -167,7 +169,7 @@ def test_a_run_starts_where_imitation_left_it(
     assert len(list((tmp_path / "shared").rglob("*.npz"))) == 1
     validation = json.loads((tmp_path / "run" / "validation.json").read_text())
     start = validation["history"][0]["total_over_reference"]
-    assert start == pytest.approx(validation["rules"]["static"], abs=0.3 * abs(start))
+    assert start == pytest.approx(validation["rules"]["static"], rel=0.02)
     assert start != pytest.approx(validation["rules"]["manual"], rel=1e-3)
     assert not (tmp_path / "run" / DEMONSTRATIONS).exists()
     before = (tmp_path / "run" / IMITATION_FILE).stat().st_mtime_ns
