@@ -26,7 +26,7 @@ def benchmark(
 
         from agents import speed
         from agents.ppo import PPOSettings
-        from telemetry.provenance import git_commit, versions, write_json
+        from telemetry.provenance import git_commit, processor, versions, write_json
 
         torch.set_num_threads(1)
         settings = EnvSettings()
@@ -53,7 +53,7 @@ def benchmark(
             )
             show(6)
         figures["machine"] = {
-            "processor": _processor(),
+            "processor": processor(),
             "python": platform.python_version(),
             "date": datetime.now(UTC).date().isoformat(),
         }
@@ -78,12 +78,6 @@ def _print(figures: dict[str, Any], prefix: str = "") -> None:
             typer.echo(f"{prefix}{name}: {value:,.2f}")
         elif isinstance(value, dict) and name not in ("machine", "versions"):
             _print(value, f"{prefix}{name}.")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
