@@ -76,6 +76,10 @@ def _train(runs: list[Any], jobs: int) -> None:
     done = len(runs) - len(left)
     if done:
         typer.echo(f"{done} of {len(runs)} seeds were trained before")
+    if left:
+        typer.echo(
+            f"training {len(left)} seeds, {jobs} at a time; curves: tensorboard --logdir {left[0].folder.parent}"
+        )
     failed = []
     for position, succeeded in in_processes(run_seed, left, jobs=jobs):
         run = left[position]

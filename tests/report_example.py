@@ -197,6 +197,7 @@ def full_content() -> Json:
                 for place, trace in enumerate(TRACES)
             },
         },
+        "seeds": [2, 1, 3],
         "seeds_table": [
             {
                 "seed": seed,

@@ -25,7 +25,7 @@ def wait_for_control_c(path: Path) -> None:
     """Say that it runs, then wait; interrupted, say so."""
     path.write_text("running")
     try:
-        time.sleep(60)
+        time.sleep(600)
     except KeyboardInterrupt:
         path.write_text("kept")
         raise
@@ -62,20 +62,21 @@ def _either(path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_the_program_lets_its_jobs_keep_what_they_have(tmp_path: Path, number: signal.Signals) -> None:
     program = (
-        "import sys; from pathlib import Path\n"
+        "import signal, sys; from pathlib import Path\n"
         "from agents.processes import in_processes, interrupt_on_termination\n"
         "from test_processes import wait_for_control_c\n"
         "interrupt_on_termination()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it\n"
         "try: list(in_processes(wait_for_control_c, [Path(item) for item in sys.argv[1:]], jobs=2))\n"
         "except KeyboardInterrupt: sys.exit(7)\n"
     )
     paths = [tmp_path / name for name in ("a", "b", "c")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(Path(__file__).parent)))}
     child = subprocess.Popen([sys.executable, "-c", program, *map(str, paths)], env=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not all(path.exists() for path in paths[:2]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     child.send_signal(number)
-    assert child.wait(timeout=30) == 7
+    assert child.wait(timeout=600) == 7
     assert [path.exists() and path.read_text() for path in paths] == ["kept", "kept", False]
