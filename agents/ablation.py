@@ -24,15 +24,15 @@ from agents.evaluation.figures import figures
 from agents.evaluation.worlds import (
     TestDemand,
     Worlds,
-    split_files,
     validation_source,
     validation_worlds,
     worlds_for_test,
 )
 from agents.experiment import VALIDATION_FILE
-from agents.monitoring import TorchPolicy
+from agents.monitoring.validation import TorchPolicy
 from agents.policies import Policy
 from agents.ppo import MODEL_FILE, STATE_FILE
+from agents.reproduction import test_files
 from agents.rollout import play
 from agents.training_jobs import TrainingJob
 from envs.settings import TaskSettings, WorldSource
@@ -119,7 +119,7 @@ class Trial:
     Attributes:
         row: Name of the row.
         job: Its training.
-        worlds_of: Makes the worlds it is played in; a function of a module, or a partial of one.
+        worlds_of: Makes the worlds it is played in; a function of a module.
     """
 
     row: str
@@ -169,15 +169,14 @@ def mean_figures(policy: Policy, worlds: Worlds, task: TaskSettings) -> dict[str
     return {name: round(float(np.mean([item[name] for item in found])), 6) for name in found[0]}
 
 
-def judges_worlds(data: Path, task: TaskSettings, source: WorldSource) -> Mapping[str, Worlds]:
-    """Return the judge's validation worlds, the same with anomalies, and its test worlds, as far as traces are there.
+def judges_worlds(task: TaskSettings, source: WorldSource) -> Mapping[str, Worlds]:
+    """Return the judge's validation worlds, the same with anomalies, and its test worlds, the last only if every trace is there.
 
     Args:
-        data: Folder of the listed traces; unless all are there, there are no test worlds.
         task: Of the policy.
         source: What it was trained in; its forecasts and anomaly scores are taken.
     """
-    files, scores = split_files(data), source.anomaly_scores
+    files, scores = test_files(), source.anomaly_scores
     own = validation_source(files).model_copy(update={"forecasts": source.forecasts, "anomaly_scores": scores})
     troubled = own.model_copy(update={"anomalies_per_week": _ANOMALIES_PER_WEEK, "traces": ()})
     found = {VALIDATION: validation_worlds(task, own), ANOMALIES: validation_worlds(task, troubled)}

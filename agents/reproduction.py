@@ -29,7 +29,9 @@ from agents.experiment import TrainSettings, export_run
 from agents.ground import GroundSettings
 from agents.rollout import bad_fraction, cost_ratio
 from agents.training_jobs import TrainingJob
+from envs.settings import TaskSettings
 from telemetry.provenance import write_bytes, write_json
+from telemetry.splits import data_folder
 
 BUNDLE_FOLDER: Final = "bundle"
 CHOICE_FILE: Final = "choice.json"
@@ -114,20 +116,24 @@ def ship(bundle: Path, out: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def missing_traces(data: Path) -> list[str]:
-    """Return the traces of the committed test split that are not in a folder."""
-    return [path.stem for path in split_files(data) if not path.is_file()]
+def test_files() -> list[Path]:
+    """Return the trace files of the committed test split, whether they are there or not."""
+    return split_files(data_folder() / "demand")
 
 
-def judges_validation(bundle: Bundle, data: Path) -> Worlds:
-    """Return the worlds on which the judge names the best rule, with the divided traces that are in a folder."""
-    return validation_worlds(bundle.task, validation_source(split_files(data)))
+def missing_test_traces() -> list[str]:
+    """Return the traces of the committed test split that are not in the folder of the public traces."""
+    return [path.stem for path in test_files() if not path.is_file()]
+
+
+def judges_validation(task: TaskSettings) -> Worlds:
+    """Return the worlds on which the judge names the best rule, with the divided traces that are there."""
+    return validation_worlds(task, validation_source(test_files()))
 
 
 def judge(
     bundle: Path,
     also: Mapping[Path, Bundle],
-    data: Path,
     out: Path,
     *,
     markets: int = DEFAULT_MARKET_SEEDS,
@@ -139,25 +145,23 @@ def judge(
     Args:
         bundle: The shipped one.
         also: The other seeds.
-        data: Folder of the listed traces, all of them there.
         out: Folder of the report.
         markets: Markets per trace.
         planner: Also play the planner.
         say: Told what is being played.
 
     Raises:
-        ValueError: A trace is broken.
+        ValueError: A trace is broken, or not there.
     """
     apart: dict[str, float] = {}
-    shipped = load_bundle(bundle)
-    lineup = bundle_lineup(shipped, also)
-    demand = TestDemand(split_files(data), patterns=True)
+    lineup = bundle_lineup(load_bundle(bundle), also)
+    demand = TestDemand(test_files(), patterns=True)
     scenarios = demand.scenarios(lineup.task, on_broken=_refuse, say=say, apart=apart)
     books = trace_books(demand.files, lineup.book, GroundSettings(task=lineup.task), trials=0)
     return score(
         replace(lineup, trace_books=books),
         worlds_for_test(scenarios, lineup.task, markets=markets, apart=apart),
-        judges_validation(shipped, data),
+        judges_validation(lineup.task),
         out,
         perfect=partial(demand.scenarios, lineup.task, forecasts="perfect", on_broken=_refuse),
         studies=True,

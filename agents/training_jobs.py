@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from stable_baselines3 import PPO
 
-from agents.experiment import CONFIG_FILE, TrainSettings, run_training
+from agents.experiment import CONFIG_FILE, TrainSettings, run_training, with_divided_traces
 from agents.ppo import STATE_FILE, make_model
 from agents.rules import RuleBook
 from envs.settings import TaskSettings
@@ -59,7 +59,7 @@ def decisions_per_second(settings: TrainSettings, rollouts: int) -> float:
     """Return how fast a run trains, measured over some rollouts after a first one; validation is left out."""
     book = settings.rule_book()
     task = book.task(settings.env.task)
-    env = settings.env.model_copy(update={"task": task})
+    env = with_divided_traces(settings).model_copy(update={"task": task})
     advisor = None if settings.advisor is None else book.policy(book.rules[-1].name, task)
     model = make_model(env, settings.ppo, bank=make_bank(env.source, task), advisor=advisor, seed=0)
     per_rollout = settings.ppo.n_envs * settings.ppo.n_steps

@@ -16,6 +16,7 @@ from simulators.catalogue import (
 )
 from simulators.menu import ScalingPolicy, ScheduledSize, Step
 from simulators.physics import WorldSettings
+from simulators.randomization import Randomization
 from simulators.records import MAX_MEMBERS
 from simulators.regions import in_region
 from simulators.scenario import AnomalyScores, Forecasts
@@ -152,6 +153,7 @@ class WorldSource(BaseModel):
         anomaly_scores: Where its anomaly score comes from; ``perfect`` knows the labels of generated scenarios.
         anomalies_per_week: Expected anomalies in each generated scenario, and in each market, a week.
         anomaly_difficulty: How strong they are.
+        randomization: Services and markets unlike the task's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -171,6 +173,7 @@ class WorldSource(BaseModel):
     anomaly_scores: AnomalyScores = "detector"
     anomalies_per_week: float = Field(0.0, ge=0, le=100)
     anomaly_difficulty: Literal["easy", "hard", "mixed"] = "mixed"
+    randomization: Randomization = Randomization()
 
 
 class EnvSettings(BaseModel):

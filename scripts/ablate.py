@@ -1,13 +1,12 @@
 """Train the agent without each of its parts in turn, and say what each was worth."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from scripts.command import UsageError, clear_errors, data_folder, load_config
+from scripts.command import UsageError, clear_errors, load_config
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PART = "ablations"
@@ -27,9 +26,6 @@ def ablate(
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds per row, counted from 0.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Decisions per run.")] = 2_000_000,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 2,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the listed traces; FLEETGYM_DATA/demand or ../shared/data/demand.")
-    ] = None,
     table_only: Annotated[bool, typer.Option("--table-only", help="Train nothing; table of what is there.")] = False,
     page: Annotated[Path, typer.Option(help="Page with a part 'ablations' to rewrite.")] = (
         _ROOT / "docs" / "ablations.md"
@@ -44,9 +40,8 @@ def ablate(
 
         interrupt_on_termination()
         check_part(page, _PART)
-        folder = data or data_folder() / "demand"
         chosen = load_rows(config or [_ROOT / "configs" / "ablations.yaml"], rows or [])
-        trials = _trials(chosen, base, seeds, steps, folder, out)
+        trials = _trials(chosen, base, seeds, steps, out)
         failed = [] if table_only else _run(trials, steps, jobs)
         found = results(trials)
         if not found:
@@ -66,16 +61,16 @@ def _say(line: str) -> None:
     typer.echo(f"ablate: {line}", err=True)
 
 
-def _trials(rows: list[Any], base: Path, seeds: int, steps: int, data: Path, out: Path) -> list[Any]:
+def _trials(rows: list[Any], base: Path, seeds: int, steps: int, out: Path) -> list[Any]:
     """Return the trials of every row; UsageError for a key that the configuration does not have."""
     from agents.ablation import Trial, judges_worlds
-    from agents.experiment import TrainSettings, with_divided_traces
-    from agents.reproduction import missing_traces
+    from agents.experiment import TrainSettings
+    from agents.reproduction import missing_test_traces
     from agents.training_jobs import TrainingJob
 
-    missing = missing_traces(data)
+    missing = missing_test_traces()
     if missing:
-        _say(f"{data} lacks {', '.join(missing)}: nothing is trained on them, and the test worlds are not played")
+        _say(f"without {', '.join(missing)}, which are not there: the test worlds are not played")
     trials = []
     for row in rows:
         overrides = [f"{key}={json.dumps(value)}" for key, value in row.set.items()]
@@ -83,11 +78,10 @@ def _trials(rows: list[Any], base: Path, seeds: int, steps: int, data: Path, out
             settings = load_config(TrainSettings, base, [*overrides, f"ppo.n_timesteps={steps}"])
         except UsageError as error:
             raise UsageError(f"row {row.name!r}: {error}") from error
-        settings, _ = with_divided_traces(settings, data)
         for seed in range(seeds):
             job = TrainingJob(settings, seed, out / row.name / f"seed-{seed}")
             job.check_same()
-            trials.append(Trial(row.name, job, partial(judges_worlds, data)))
+            trials.append(Trial(row.name, job, judges_worlds))
     return trials
 
 

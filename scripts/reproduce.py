@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.command import SetOption, clear_errors, data_folder, load_config
+from scripts.command import SetOption, clear_errors, load_config
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PART = "agent"
@@ -23,9 +23,6 @@ def reproduce(
     set_: SetOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds, counted from 0.")] = 5,
     jobs: Annotated[int, typer.Option(min=1, help="Seeds trained at a time, one core each.")] = 2,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the listed traces; FLEETGYM_DATA/demand or ../shared/data/demand.")
-    ] = None,
     markets: Annotated[int, typer.Option(min=1, help="Market seeds per test trace.")] = 5,
     planner: Annotated[bool, typer.Option(help="Also play the planner in the comparison.")] = True,
     bundle_out: Annotated[Path, typer.Option(help="Where the shipped bundle goes.")] = _ROOT / "bundles" / "default",
@@ -33,15 +30,16 @@ def reproduce(
 ) -> None:
     """Do it all; run again, it goes on where it was stopped. Without the traces, exit 1 and no test split."""
     with clear_errors("reproduce"):
-        from agents.experiment import TrainSettings, with_divided_traces
+        from agents.experiment import TrainSettings
         from agents.page_parts import check_part
         from agents.processes import interrupt_on_termination
-        from agents.reproduction import bundle_of, choose, judges_validation, missing_traces, seed_jobs, ship
+        from agents.reproduction import bundle_of, choose, judges_validation, missing_test_traces, seed_jobs, ship
+        from telemetry.splits import data_folder
 
         interrupt_on_termination()
-        folder = data or data_folder() / "demand"
+        folder = data_folder() / "demand"
         settings = load_config(TrainSettings, config, set_)
-        missing = missing_traces(folder)
+        missing = missing_test_traces()
         if missing:
             _say(
                 f"{folder} lacks {', '.join(missing)}: training goes without the traces that are not there, in "
@@ -49,18 +47,17 @@ def reproduce(
             )
         else:
             check_part(page, _PART)
-        settings, _ = with_divided_traces(settings, folder)
         runs = seed_jobs(settings, out, seeds)
         _train(runs, jobs)
         bundles = _load(runs)
         _say("playing every seed on validation worlds")
-        chosen = choose(bundles, judges_validation(bundles[0], folder), out)
+        chosen = choose(bundles, judges_validation(bundles[0].task), out)
         ship(bundle_of(runs[chosen]), bundle_out)
         typer.echo(f"{bundle_out}: seed {chosen}, the cheapest of {len(bundles)} on validation ({out / 'choice.json'})")
         if missing:
             _say(f"not judged: the test split needs {', '.join(missing)} in {folder}")
             raise typer.Exit(1)
-        _judge(runs, bundles, chosen, folder, out / "report", page, markets=markets, planner=planner)
+        _judge(runs, bundles, chosen, out / "report", page, markets=markets, planner=planner)
 
 
 def _say(line: str) -> None:
@@ -104,7 +101,6 @@ def _judge(
     runs: list[Any],
     bundles: dict[int, Any],
     chosen: int,
-    data: Path,
     report: Path,
     page: Path,
     *,
@@ -120,7 +116,7 @@ def _judge(
     began = time.monotonic()
     paths = {run.seed: bundle_of(run) for run in runs}
     also = {path: bundles[seed] for seed, path in paths.items() if seed != chosen}
-    content = judge(paths[chosen], also, data, report, markets=markets, planner=planner, say=lambda line: _say(line))
+    content = judge(paths[chosen], also, report, markets=markets, planner=planner, say=lambda line: _say(line))
     if content["partial"]:
         raise KeyboardInterrupt
     write_record(report, config=runs[0].settings.model_dump(mode="json"), seed=None)

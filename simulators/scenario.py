@@ -67,6 +67,20 @@ class Scenario:
     predictive_rps: NDArray[np.float32]
     labels: tuple[Anomaly, ...] = ()
 
+    def scaled(self, factor: float) -> "Scenario":
+        """Return the same tape with demand, and what was forecast of it, ``factor`` times as large."""
+        if factor == 1.0:
+            return self
+        annotation = replace(self.annotation, forecast_rps=(factor * self.annotation.forecast_rps).astype(np.float32))
+        return replace(
+            self,
+            demand_rps=(factor * self.demand_rps).astype(np.float32),
+            annotation=annotation,
+            mean_demand_rps=factor * self.mean_demand_rps,
+            reference_demand_rps=factor * self.reference_demand_rps,
+            predictive_rps=(factor * self.predictive_rps).astype(np.float32),
+        )
+
 
 def make_scenario(
     name: str,

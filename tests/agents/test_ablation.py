@@ -72,7 +72,12 @@ def settings_of(row: Row, base: Path | None = None) -> TrainSettings:
 def test_every_shipped_row_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     """From a base in which every part is there."""
     base = tmp_path / "base.yaml"
-    source = {"anomalies_per_week": 2, "futures": ["worldcup98_1min"], "scenarios_per_source": 3}
+    source = {
+        "anomalies_per_week": 2,
+        "futures": ["worldcup98_1min"],
+        "scenarios_per_source": 3,
+        "randomization": {"services": 2},
+    }
     full = {
         "env": {"source": source},
         "divided_traces": True,
@@ -106,7 +111,8 @@ def test_every_shipped_row_changes_what_it_says_and_nothing_else(tmp_path: Path)
         "anomaly-score-perfect": {"env.source.anomaly_scores"},
         "native-only": {"ppo.native_only", "advisor"},
         "less-randomisation": {
-            f"env.source.{key}" for key in ("scenarios_per_source", "markets", "anomalies_per_week", "futures")
+            f"env.source.{key}"
+            for key in ("scenarios_per_source", "markets", "anomalies_per_week", "futures", "randomization.services")
         },
         "no-real-traces": {"divided_traces"},
     }
@@ -213,8 +219,11 @@ def test_a_trial_of_other_settings_is_refused(trial: Trial) -> None:
         TrainingJob(other, 2, trial.job.folder).check_same()
 
 
-def test_the_judges_worlds_take_forecasts_and_scores_of_the_training(task: TaskSettings, tmp_path: Path) -> None:
-    worlds = judges_worlds(tmp_path, task, WorldSource(forecasts="none", anomaly_scores="perfect"))
+def test_the_judges_worlds_take_forecasts_and_scores_of_the_training(
+    task: TaskSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETGYM_DATA", str(tmp_path))
+    worlds = judges_worlds(task, WorldSource(forecasts="none", anomaly_scores="perfect"))
     assert set(worlds) == {VALIDATION, ANOMALIES}
     labels = [scenario.labels for scenario in worlds[ANOMALIES].scenarios]
     assert sum(map(len, labels)) > 10
@@ -293,7 +302,7 @@ def ablate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "ablate.py"), *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FLEETGYM_DATA": str(ROOT / "no traces")},
         capture_output=True,
         text=True,
         check=False,
@@ -307,8 +316,8 @@ def command(train_settings: TrainSettings, tmp_path: Path) -> list[str]:
     base.write_text(yaml.safe_dump(train_settings.model_dump(mode="json", exclude_defaults=True)))
     page.write_text("# Ablations\n\n<!-- ablations: begin -->\n<!-- ablations: end -->\n")
     rows.write_text("- {name: base, claim: All of it.}\n- {name: wrong, claim: Wrong., set: {ppo.gama: 0.9}}\n")
-    out, nothing = str(tmp_path / "out"), str(tmp_path / "nothing")
-    return ["--base", str(base), "--page", str(page), "--config", str(rows), "--out", out, "--data", nothing]
+    out = str(tmp_path / "out")
+    return ["--base", str(base), "--page", str(page), "--config", str(rows), "--out", out]
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from agents.evaluation.worlds import Worlds, make_worlds
 from agents.experiment import BEST_FILE, TrainSettings, export_run, run_training
 from agents.page_parts import check_part, rewrite_part
 from agents.ppo import MODEL_FILE
-from agents.reproduction import CHOICE_FILE, bundle_of, choose, copy_pictures, missing_traces, seed_jobs, ship
+from agents.reproduction import CHOICE_FILE, bundle_of, choose, copy_pictures, missing_test_traces, seed_jobs, ship
 from agents.rollout import cost_ratio, play
 from envs.settings import TaskSettings
 from simulators.physics import reference_rps_per_instance
@@ -304,11 +304,12 @@ def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_without_traces_the_command_trains_and_ships_and_says_what_it_left_out(
-    train_settings: TrainSettings, tmp_path: Path
+    train_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FLEETGYM_DATA", str(tmp_path))
     config, out, shipped = tmp_path / "tiny.yaml", tmp_path / "out", tmp_path / "bundles" / "default"
     config.write_text(yaml.safe_dump(train_settings.model_dump(mode="json", exclude_defaults=True)))
-    arguments = ("--config", str(config), "--out", str(out), "--seeds", "2", "--data", str(tmp_path / "nothing"))
+    arguments = ("--config", str(config), "--out", str(out), "--seeds", "2")
     done = run("reproduce", *arguments, "--bundle-out", str(shipped))
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
@@ -330,24 +331,26 @@ def test_without_traces_the_command_trains_and_ships_and_says_what_it_left_out(
     assert "trained with another ppo.gamma" in refused.stderr.splitlines()[-1]
 
 
-def test_the_traces_of_the_split_are_looked_for(tmp_path: Path) -> None:
-    names = missing_traces(tmp_path)
+def test_the_traces_of_the_split_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETGYM_DATA", str(tmp_path))
+    names = missing_test_traces()
     assert len(names) == 9
-    (tmp_path / f"{names[0]}.parquet").touch()
-    assert missing_traces(tmp_path) == names[1:]
+    (tmp_path / "demand").mkdir()
+    (tmp_path / "demand" / f"{names[0]}.parquet").touch()
+    assert missing_test_traces() == names[1:]
 
 
-def test_a_page_without_the_part_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for name in missing_traces(data):
-        (data / f"{name}.parquet").touch()
+def test_a_page_without_the_part_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETGYM_DATA", str(tmp_path))
+    (tmp_path / "demand").mkdir()
+    for name in missing_test_traces():
+        (tmp_path / "demand" / f"{name}.parquet").touch()
     page, config = tmp_path / "results.md", tmp_path / "tiny.yaml"
     page.write_text("# Results\n")
     config.write_text("{}\n")
-    done = run(
-        "reproduce", "--config", str(config), "--out", str(tmp_path / "out"), "--data", str(data), "--page", str(page)
-    )
+    done = run("reproduce", "--config", str(config), "--out", str(tmp_path / "out"), "--page", str(page))
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
         f"reproduce: {page}: expected one line '<!-- agent: begin -->' and, after it, one line '<!-- agent: end -->'"

@@ -70,6 +70,7 @@ def config_models() -> dict[str, type[BaseModel]]:
     from agents.ablation import Rows
     from agents.experiment import TrainSettings
     from agents.rules import RuleBook, TraceBooks
+    from agents.tuning import TuneSettings
     from agents.variations import VariationTable
     from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
@@ -90,6 +91,7 @@ def config_models() -> dict[str, type[BaseModel]]:
         "splits": Splits,
         "suite": Suite,
         "train": TrainSettings,
+        "tune": TuneSettings,
     }
 
 
