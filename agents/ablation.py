@@ -32,7 +32,7 @@ from agents.experiment import VALIDATION_FILE
 from agents.monitoring.validation import TorchPolicy
 from agents.policies import Policy
 from agents.ppo import MODEL_FILE, STATE_FILE
-from agents.reproduction import test_files
+from agents.reproduction import split_traces
 from agents.rollout import play
 from agents.training_jobs import TrainingJob
 from envs.settings import TaskSettings, WorldSource
@@ -170,13 +170,13 @@ def mean_figures(policy: Policy, worlds: Worlds, task: TaskSettings) -> dict[str
 
 
 def judges_worlds(task: TaskSettings, source: WorldSource) -> Mapping[str, Worlds]:
-    """Return the judge's validation worlds, the same with anomalies, and its test worlds, the last only if every trace is there.
+    """Return the judge's validation worlds, the same with anomalies, and, if every trace is there, its test worlds.
 
     Args:
         task: Of the policy.
         source: What it was trained in; its forecasts and anomaly scores are taken.
     """
-    files, scores = test_files(), source.anomaly_scores
+    files, scores = split_traces(), source.anomaly_scores
     own = validation_source(files).model_copy(update={"forecasts": source.forecasts, "anomaly_scores": scores})
     troubled = own.model_copy(update={"anomalies_per_week": _ANOMALIES_PER_WEEK, "traces": ()})
     found = {VALIDATION: validation_worlds(task, own), ANOMALIES: validation_worlds(task, troubled)}

@@ -116,19 +116,19 @@ def ship(bundle: Path, out: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def test_files() -> list[Path]:
+def split_traces() -> list[Path]:
     """Return the trace files of the committed test split, whether they are there or not."""
     return split_files(data_folder() / "demand")
 
 
 def missing_test_traces() -> list[str]:
     """Return the traces of the committed test split that are not in the folder of the public traces."""
-    return [path.stem for path in test_files() if not path.is_file()]
+    return [path.stem for path in split_traces() if not path.is_file()]
 
 
 def judges_validation(task: TaskSettings) -> Worlds:
     """Return the worlds on which the judge names the best rule, with the divided traces that are there."""
-    return validation_worlds(task, validation_source(test_files()))
+    return validation_worlds(task, validation_source(split_traces()))
 
 
 def judge(
@@ -155,7 +155,7 @@ def judge(
     """
     apart: dict[str, float] = {}
     lineup = bundle_lineup(load_bundle(bundle), also)
-    demand = TestDemand(test_files(), patterns=True)
+    demand = TestDemand(split_traces(), patterns=True)
     scenarios = demand.scenarios(lineup.task, on_broken=_refuse, say=say, apart=apart)
     books = trace_books(demand.files, lineup.book, GroundSettings(task=lineup.task), trials=0)
     return score(
