@@ -32,7 +32,7 @@ def benchmark(
         from agents.ppo import PPOSettings, make_model
         from agents.rules import load_rules
         from envs.worlds import make_bank
-        from telemetry.provenance import git_commit, versions, write_json
+        from telemetry.provenance import git_commit, processor, versions, write_json
 
         torch.set_num_threads(1)
         settings, book, ppo = EnvSettings(), load_rules(), PPOSettings()
@@ -63,7 +63,7 @@ def benchmark(
             figures["from_stable_baselines3_defaults"] = speed.steps_from_defaults(trained, ppo, make, passes=3)
             show(6)
         figures["machine"] = {
-            "processor": _processor(),
+            "processor": processor(),
             "python": platform.python_version(),
             "date": datetime.now(UTC).date().isoformat(),
         }
@@ -88,12 +88,6 @@ def _print(figures: dict[str, Any], prefix: str = "") -> None:
             typer.echo(f"{prefix}{name}: {value:,.2f}")
         elif isinstance(value, dict) and name not in ("machine", "versions"):
             _print(value, f"{prefix}{name}.")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
