@@ -39,8 +39,7 @@ class AdvisedCodec:
 
     def advised(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the actions [N, 4] that observations [N, F + 4] end with."""
-        actions: NDArray[np.int64] = np.rint(observations[:, -len(PARTS) :] * self._largest).astype(np.int64)
-        return actions
+        return np.asarray(np.rint(observations[:, -len(PARTS) :] * self._largest), np.int64)
 
     def as_dict(self, observation: NDArray[np.float32]) -> dict[str, float]:
         """Return one observation by component name; the advised action's parts are ``advice <part>``."""

@@ -54,11 +54,12 @@ class JointCategorical(MultiCategoricalDistribution):
         return self.at(torch.rand(len(self.action_dims), self._log_probs.shape[1], device=self._log_probs.device))
 
     def at(self, draws: torch.Tensor) -> torch.Tensor:
-        """Return the actions [B, parts] at given levels [parts, B], 0..1, of each part's cumulative distribution."""
-        below = [
-            (part.cumsum(0)[:-1] <= draw).sum(0)
-            for part, draw in zip(self._parts(self._log_probs.exp()), draws, strict=True)
-        ]
+        """Return the actions [B, parts] at given levels [parts, B], 0..1, of each part's cumulative distribution.
+
+        Rounded sums may end below 1: what is between them and 1 belongs to the last value that can be.
+        """
+        sums = [part.cumsum(0) for part in self._parts(self._log_probs.exp())]
+        below = [((part <= draw) & (part < part[-1])).sum(0) for part, draw in zip(sums, draws, strict=True)]
         return torch.stack(below, dim=1)
 
     def mode(self) -> torch.Tensor:

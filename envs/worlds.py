@@ -56,7 +56,7 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
             seed = seeds[source.first_seed + position * source.scenarios_per_source + draw]
             scenarios.append(
                 generate(
-                    item,
+                    item if isinstance(item, str) else source.randomization.workload(item, seed),
                     days=source.days,
                     seed=seed,
                     rps_per_reference_instance=rps,
