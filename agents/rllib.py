@@ -293,6 +293,7 @@ class RLlibRun(TrainingRun):
         resume: bool = False,
         validation: ValidationCallback | None = None,
         extra: BaseCallback | None = None,
+        prepare: Callable[[PPO], None] | None = None,
     ) -> PPO:
         """Train until ``n_timesteps``; with ``resume``, from the last checkpoint.
 
@@ -301,6 +302,8 @@ class RLlibRun(TrainingRun):
             ValueError: The checkpoint was trained with other settings, or a setting has no counterpart in RLlib.
             ConnectionError: The cluster cannot be reached.
         """
+        if prepare is not None:
+            raise ValueError("RLlib starts at the rule: going on from a bundle, or by imitation, has no counterpart")
         state = self.checkpoint_state() if resume else None
         model = make_model(self.settings, self.ppo, bank=self.bank, advisor=self.advisor, seed=self.seed)
         done = 0
@@ -410,6 +413,8 @@ def run_rllib_training(
             cannot be made.
         ConnectionError: The cluster cannot be reached.
     """
+    if settings.start_from is not None:
+        raise ValueError(f"start_from {settings.start_from}: RLlib starts at the rule and cannot go on from a bundle")
     prepared = prepare(settings, folder)
     run = RLlibRun(cluster, folder, prepared.env, settings.ppo, prepared.bank, seed, prepared.advisor)
     if resume:
