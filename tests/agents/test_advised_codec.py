@@ -130,7 +130,7 @@ def with_advisor(bundle_folder: Path, out: Path, advisor: str | None, *, signed:
 def test_a_bundle_of_another_advisor_is_refused(bundle_folder: Path, tmp_path: Path, advisor: str | None) -> None:
     assert load_bundle(bundle_folder).advisor != advisor
     changed = with_advisor(bundle_folder, tmp_path / "bundle", advisor, signed=False)
-    with pytest.raises(BundleError, match="its observation and action schema .* differs from this version's"):
+    with pytest.raises(BundleError, match=r"its observation and action schema .* differs from this version's"):
         load_bundle(changed)
 
 
@@ -139,6 +139,15 @@ def test_a_bundle_of_an_unknown_advisor_is_refused_by_name(bundle_folder: Path, 
     for load in (load_bundle, serve_bundle):
         with pytest.raises(BundleError, match=r"spec\.json: advisor: unknown rule 'nobody'; known: .*spot-hedge"):
             load(changed)
+
+
+def test_a_bundle_of_an_unknown_best_rule_is_refused_by_name(bundle_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    (folder / SPEC_FILE).write_text(json.dumps(spec | {"best_rule": "nobody"}))
+    write_manifest(folder, seeds=[3])
+    with pytest.raises(BundleError, match=r"spec\.json: best_rule: unknown rule 'nobody'"):
+        load_bundle(folder)
 
 
 def test_the_schema_tells_advisors_apart(task: TaskSettings) -> None:

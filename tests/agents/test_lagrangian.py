@@ -25,7 +25,9 @@ def test_what_is_counted_is_told_by_every_decision() -> None:
 
 
 def test_another_count_is_refused_and_the_known_ones_are_named() -> None:
-    with pytest.raises(ValidationError, match=r"constraints\.crashes[\s\S]*bad_minutes[\s\S]*launches[\s\S]*type_changes"):
+    with pytest.raises(
+        ValidationError, match=r"constraints\.crashes[\s\S]*bad_minutes[\s\S]*launches[\s\S]*type_changes"
+    ):
         PPOSettings.model_validate({"constraints": {"crashes": {}}})
     with pytest.raises(ValidationError, match="limit"):
         PPOSettings.model_validate({"constraints": {"launches": {"limit": -1.0}}})
@@ -110,7 +112,9 @@ def limited(tiny_ppo: PPOSettings) -> PPOSettings:
     return tiny_ppo.model_copy(update={"constraints": constraints})
 
 
-def prices_after(constraints: dict[Counted, Constraint], rollouts: list[dict[str, tuple[int, int]]]) -> dict[str, float]:
+def prices_after(
+    constraints: dict[Counted, Constraint], rollouts: list[dict[str, tuple[int, int]]]
+) -> dict[str, float]:
     prices = {str(name): item.price for name, item in constraints.items()}
     for counts in rollouts:
         for name, item in constraints.items():

@@ -9,6 +9,7 @@ from gymnasium.spaces import Box, MultiDiscrete
 from pydantic import ValidationError
 from scipy import stats
 from stable_baselines3 import PPO
+from torch_export import exporting
 
 from agents.advice import make_codec
 from agents.export import TOLERANCE, check_parity, export_policy
@@ -22,7 +23,6 @@ from envs.action import KEEP, MAX_SCALE, action_space
 from envs.observation import DESIRED_UNIT
 from envs.settings import EnvSettings, TaskSettings
 from simulators.bank import Bank
-from torch_export import exporting
 
 CHOICES = (39, 9, 11, 12)
 HIDDEN = 8
@@ -47,15 +47,13 @@ def latent_of(actions: list[list[int]], *, desired: float = 0.0, choices: tuple[
     return torch.tensor(np.array(rows), dtype=torch.float32)
 
 
-def probabilities(
-    head: ResidualHead, latent: torch.Tensor, choices: tuple[int, ...] = CHOICES
-) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+def probabilities(head: ResidualHead, latent: torch.Tensor, choices: tuple[int, ...] = CHOICES) -> list[np.ndarray]:
     with torch.no_grad():
         parts = torch.split(head(latent).double(), list(choices), dim=1)
     return [part.softmax(dim=1).numpy() for part in parts]
 
 
-def discretised_normal(mean: float, sigma: float, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def discretised_normal(mean: float, sigma: float, count: int) -> np.ndarray:
     density = stats.norm.pdf(np.arange(count), mean, sigma)
     return np.asarray(density / density.sum())
 
@@ -65,9 +63,9 @@ class Same:
 
     def __init__(self, rule: Policy, learned: Policy) -> None:
         self._rule, self._learned = rule, learned
-        self.seen: list[np.ndarray[tuple[int, int], np.dtype[np.int64]]] = []
+        self.seen: list[np.ndarray] = []
 
-    def act(self, readings: np.ndarray[tuple[int], np.dtype[np.void]]) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    def act(self, readings: np.ndarray) -> np.ndarray:
         actions = self._rule.act(readings)
         np.testing.assert_array_equal(self._learned.act(readings), actions)
         self.seen.append(actions.copy())
@@ -238,7 +236,9 @@ def test_a_saved_model_is_the_same_policy(model: PPO, book: RuleBook, task: Task
         model.save(tmp_path / "model.zip")
         loaded = PPO.load(tmp_path / "model.zip", device="cpu").policy
         assert isinstance(loaded, ResidualPolicy)
-        observations = torch.as_tensor(np.random.default_rng(0).random((50, make_codec(task, book.policy('forecast', task)).space.shape[0])))
+        observations = torch.as_tensor(
+            np.random.default_rng(0).random((50, make_codec(task, book.policy("forecast", task)).space.shape[0]))
+        )
         ours, theirs = (item.get_distribution(observations.float()).distribution for item in (policy, loaded))
         for own, other in zip(ours, theirs, strict=True):
             assert torch.equal(own.logits, other.logits)
@@ -272,7 +272,9 @@ def test_lasting_noise_takes_each_action_as_often_as_its_probability() -> None:
     )
     policy, fleets = policy_of(exploration), 40_000
     observation = observations_of([20, 3, 4, 7], fleets)
-    chances = [part.probs[0].detach().double().numpy() for part in policy.get_distribution(observation[:1]).distribution]
+    chances = [
+        part.probs[0].detach().double().numpy() for part in policy.get_distribution(observation[:1]).distribution
+    ]
     with torch.no_grad():
         for _ in range(5):
             actions, _, _ = policy.forward(observation)
@@ -343,8 +345,7 @@ def test_the_probability_told_is_the_one_that_is_learned_from(correlation: float
     assert entropy is not None
     assert bool((entropy > 0).all())
     by_hand = sum(
-        part.log_prob(actions[:, index])
-        for index, part in enumerate(policy.get_distribution(observation).distribution)
+        part.log_prob(actions[:, index]) for index, part in enumerate(policy.get_distribution(observation).distribution)
     )
     assert torch.allclose(chances, torch.as_tensor(by_hand), atol=1e-5)
 
