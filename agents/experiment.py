@@ -17,12 +17,13 @@ from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
 from agents.ppo import PPOSettings, TrainingRun, save_model
-from agents.rollout import cost_ratio, over_reference, play, random_windows
+from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
-from envs.settings import EnvSettings, TaskSettings
-from envs.worlds import make_bank
+from envs.settings import EnvSettings, TaskSettings, WorldSource
+from envs.worlds import make_bank, tape_sources
+from simulators.randomization import Randomization
 from telemetry.provenance import RECORD_FILE, write_json, write_record
-from telemetry.splits import load_splits
+from telemetry.splits import data_folder, load_splits
 
 BEST_FILE: Final = "best.zip"
 CONFIG_FILE: Final = "config.json"
@@ -38,7 +39,7 @@ class TrainSettings(BaseModel):
         ppo: Hyper-parameters.
         rules: Rule book; the shipped one if None.
         advisor: Rule the policy starts at: ``best`` takes the one that is best on validation; None starts from noise.
-        divided_traces: Also replay the committed split's divided traces, from the folder that holds the traces.
+        divided_traces: Also replay those of the committed split's divided traces that are in ``data_folder()``.
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
         validate_every: Rollouts between two validations.
@@ -62,20 +63,42 @@ class TrainSettings(BaseModel):
         return load_rules(self.rules or RULES_FILE)
 
 
-def with_divided_traces(settings: TrainSettings, folder: Path) -> tuple[TrainSettings, list[str]]:
-    """Return settings that name the divided traces' files in a folder, and the traces that are not there.
+def validating(source: WorldSource) -> WorldSource:
+    """Return what a run on a training source is validated on: the same demand, as the task's own service meets it.
 
-    Without ``divided_traces`` nothing changes; a trace that the settings name already is not named again.
+    Few draws and markets, with seeds of the validation split; nothing is randomised, repeated or planted.
     """
-    if not settings.divided_traces:
-        return settings, []
+    return source.model_copy(
+        update={
+            "split": "validate",
+            "patterns": None if source.patterns is None else tuple(dict.fromkeys(source.patterns)),
+            "futures": (),
+            "trace_repeats": min(source.trace_repeats, 2),
+            "scenarios_per_source": min(source.scenarios_per_source, 2),
+            "markets": min(source.markets, 4),
+            "anomalies_per_week": 0.0,
+            "randomization": Randomization(),
+        }
+    )
+
+
+def missing_traces(settings: TrainSettings) -> list[str]:
+    """Return which of the divided traces that a run asks for are not in the folder of the public traces."""
+    return [path.stem for path in _divided_traces(settings) if not path.is_file()]
+
+
+def with_divided_traces(settings: TrainSettings) -> EnvSettings:
+    """Return the environment of a run, with the divided traces that it asks for and that are there."""
     source = settings.env.source
-    named = {Path(trace).stem for trace in source.traces}
-    files = {name: folder / f"{name}.parquet" for name in load_splits().divided.traces if name not in named}
-    missing = [name for name, path in files.items() if not path.is_file()]
-    traces = tuple(str(path) for name, path in files.items() if name not in missing)
-    source = source.model_copy(update={"traces": source.traces + traces})
-    return settings.model_copy(update={"env": settings.env.model_copy(update={"source": source})}), missing
+    found = tuple(str(path) for path in _divided_traces(settings) if path.is_file())
+    return settings.env.model_copy(update={"source": source.model_copy(update={"traces": source.traces + found})})
+
+
+def _divided_traces(settings: TrainSettings) -> list[Path]:
+    """Return the files of the divided traces that a run asks for and does not name itself."""
+    named = {Path(trace).stem for trace in settings.env.source.traces}
+    names = load_splits().divided.traces if settings.divided_traces else ()
+    return [data_folder() / "demand" / f"{name}.parquet" for name in names if name not in named]
 
 
 class ProgressCallback(BaseCallback):
@@ -100,11 +123,13 @@ def run_training(
     seed: int,
     resume: bool = False,
     show: Callable[[int], None] = lambda _: None,
+    report: Callable[[int, float], bool] | None = None,
 ) -> tuple[PPO, TaskSettings, RuleBook, str]:
     """Train into a folder; return the model that is best on validation, its task, the rules and the best rule.
 
     The folder holds ``config.json``, ``rules.json``, checkpoints (``model.zip``, ``state.json``), ``best.zip``,
-    ``validation.json`` and TensorBoard curves; an interrupted run goes on with ``resume``.
+    ``validation.json`` and TensorBoard curves; an interrupted run goes on with ``resume``. ``report`` is told decisions
+    and cost over reference of every validation and ends training by returning True.
 
     Raises:
         FileNotFoundError: ``resume`` without a checkpoint.
@@ -112,9 +137,9 @@ def run_training(
     """
     book = settings.rule_book()
     task = book.task(settings.env.task)
-    env = settings.env.model_copy(update={"task": task})
+    env = with_divided_traces(settings).model_copy(update={"task": task})
     bank = make_bank(env.source, task)
-    source = env.source.model_copy(update={"split": "validate"})
+    source = validating(env.source)
     validation_bank = make_bank(source, task)
     windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
     ratios = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
@@ -130,10 +155,12 @@ def run_training(
         task,
         windows,
         codec=make_codec(task, advisor),
-        rule_ratio=cost_ratio(ratios[best_rule]),
-        bound_ratio=over_reference(ratios[best_rule], bound_usd(validation_bank, windows)),
+        rule=ratios[best_rule],
+        bound_usd=bound_usd(validation_bank, windows),
         every_rollouts=settings.validate_every,
         save_best=keep_best,
+        tape_sources=tape_sources(source),
+        report=report,
     )
     run = TrainingRun(folder, env, settings.ppo, bank, seed, advisor)
     if resume:

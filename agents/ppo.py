@@ -14,7 +14,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.advice import make_codec
 from agents.constraints import ConstrainedReward, Constraint, Counted, LagrangianCallback
 from agents.lean_policy import LeanPolicy
-from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
+from agents.monitoring import (
+    CURVE_METRICS,
+    VALIDATION_METRICS,
+    CheckpointCallback,
+    CurvesCallback,
+    HyperParametersCallback,
+    TimingCallback,
+    ValidationCallback,
+)
 from agents.policies import Policy
 from agents.residual import ExplorationSettings, ResidualPolicy
 from agents.rollout_buffer import GatheringRolloutBuffer
@@ -230,8 +238,11 @@ class TrainingRun:
                 validation.restore(state["validation"])
         self._validation = validation
         model.set_logger(self._logger(done))
+        metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)
         callbacks: list[BaseCallback] = [
             ExplorationSchedule(self.ppo.ent_coef),
+            HyperParametersCallback({**self.ppo.model_dump(), "seed": self.seed}, metrics),
+            TimingCallback(validation),
             CurvesCallback(self.settings.task),
             CheckpointCallback(self._checkpoint),
         ]

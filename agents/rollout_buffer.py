@@ -23,7 +23,8 @@ class GatheringRolloutBuffer(RolloutBuffer):
         if not self.full:
             raise ValueError(f"the rollout buffer holds {self.pos} of {self.buffer_size} steps")
         count = self.buffer_size * self.n_envs
-        fleets, steps = np.divmod(np.random.permutation(count), self.buffer_size)  # noqa: NPY002  (stable-baselines3 seeds this one)
+        order = np.random.permutation(count)  # noqa: NPY002  (the stream that stable-baselines3 seeds)
+        fleets, steps = np.divmod(order, self.buffer_size)
         rows = torch.from_numpy(steps * self.n_envs + fleets)
         columns = [
             torch.from_numpy(array).flatten(0, 1)

@@ -28,6 +28,17 @@ def shipped_workloads() -> list[str]:
     return sorted(path.stem for path in WORKLOADS.glob("*.json"))
 
 
+def _patterns(source: WorldSource) -> tuple[str, ...]:
+    """Return the named patterns of a source; ValueError for one of another split."""
+    allowed = load_splits().patterns.of("train" if source.split == "validate" else source.split)
+    patterns = allowed if source.patterns is None else source.patterns
+    for name in patterns:
+        if name not in allowed:
+            known = ", ".join(allowed)
+            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
+    return patterns
+
+
 def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     """Draw or replay the demand tapes of a source.
 
@@ -35,23 +46,17 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
         ValueError: A pattern of another split, an unknown model, a seed outside the split's range.
         TraceError: A trace file that cannot be read.
     """
-    splits = load_splits()
-    seeds = splits.seed_range(source.split)
-    allowed = splits.patterns.of("train" if source.split == "validate" else source.split)
-    patterns = allowed if source.patterns is None else source.patterns
+    seeds = load_splits().seed_range(source.split)
+    patterns = _patterns(source)
     rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
     scenarios = []
-    for name in patterns:
-        if name not in allowed:
-            known = ", ".join(allowed)
-            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
     sources: list[str | WorkloadModel] = [*patterns, *(load_named_workload(name) for name in source.models)]
     for position, item in enumerate(sources):
         for draw in range(source.scenarios_per_source):
             seed = seeds[source.first_seed + position * source.scenarios_per_source + draw]
             scenarios.append(
                 generate(
-                    item,
+                    item if isinstance(item, str) else source.randomization.workload(item, seed),
                     days=source.days,
                     seed=seed,
                     rps_per_reference_instance=rps,
@@ -86,6 +91,18 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     if not scenarios:
         raise ValueError("the world source names no pattern, no model, no future and no trace")
     return scenarios
+
+
+def tape_sources(source: WorldSource) -> list[str]:
+    """Return what each demand tape of a source's bank comes from, in the order of the bank's tapes.
+
+    A pattern's or a trace's name; ``model_<name>`` and ``future_<name>`` for a workload model.
+    """
+    patterns = _patterns(source)
+    drawn = [*patterns, *(f"model_{Path(name).stem}" for name in source.models)]
+    drawn += [f"future_{Path(name).stem}" for name in source.futures]
+    repeated = [name for name in drawn for _ in range(source.scenarios_per_source)]
+    return [*repeated, *(Path(path).stem for path in source.traces)]
 
 
 def load_named_workload(name: str) -> WorkloadModel:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.command import UsageError, clear_errors, data_folder
+from scripts.command import UsageError, clear_errors
+from telemetry.splits import data_folder
 
 _DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "default"
 

@@ -69,6 +69,7 @@ def test_help_is_quick_to_import_and_says_what_the_command_does(command: str) ->
 def config_models() -> dict[str, type[BaseModel]]:
     from agents.experiment import TrainSettings
     from agents.rules import RuleBook, TraceBooks
+    from agents.tuning import TuneSettings
     from agents.variations import VariationTable
     from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
@@ -88,6 +89,7 @@ def config_models() -> dict[str, type[BaseModel]]:
         "splits": Splits,
         "suite": Suite,
         "train": TrainSettings,
+        "tune": TuneSettings,
     }
 
 
