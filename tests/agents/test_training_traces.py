@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from agents.experiment import CONFIG_FILE, VALIDATION_FILE, TrainSettings, missing_traces, with_divided_traces
+from agents.experiment import VALIDATION_FILE, TrainSettings, missing_traces, with_divided_traces
+from agents.ppo import STATE_FILE
 from envs.settings import EnvSettings, WorldSource
 from scripts.train import train
 from telemetry.splits import load_splits
