@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,13 @@ from agents.card import model_card
 from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
 from agents.monitoring import ValidationCallback
+from agents.policies import Policy
 from agents.ppo import PPOSettings, TrainingRun, save_model
 from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
 from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.worlds import make_bank, tape_sources
+from simulators.bank import Bank
 from simulators.randomization import Randomization
 from telemetry.provenance import RECORD_FILE, write_json, write_record
 from telemetry.splits import data_folder, load_splits
@@ -116,6 +119,92 @@ class ProgressCallback(BaseCallback):
         self._show(self.num_timesteps)
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """Everything a run needs before it learns, whichever engine trains.
+
+    Attributes:
+        book: Rules.
+        env: Environment to train in, its menu the rules' and its traces found.
+        bank: Training worlds.
+        ratios: Cost over reference of each rule on validation.
+        best_rule: The lowest.
+        advisor_name: Rule that the policy starts at; None for noise.
+        advisor: The same as a policy.
+        validation: Plays the model on the validation worlds and keeps the best.
+    """
+
+    book: RuleBook
+    env: EnvSettings
+    bank: Bank
+    ratios: dict[str, float]
+    best_rule: str
+    advisor_name: str | None
+    advisor: Policy | None
+    validation: ValidationCallback
+
+    @property
+    def task(self) -> TaskSettings:
+        """Action, observation and reward settings."""
+        return self.env.task
+
+
+def prepare(
+    settings: TrainSettings, folder: Path, *, report: Callable[[int, float], bool] | None = None
+) -> Preparation:
+    """Make the worlds of a run, play the rules on validation and name the one to start at; writes nothing.
+
+    Raises:
+        ValueError: The worlds cannot be made.
+    """
+    book = settings.rule_book()
+    task = book.task(settings.env.task)
+    env = with_divided_traces(settings).model_copy(update={"task": task})
+    source = validating(env.source)
+    validation_bank = make_bank(source, task)
+    windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
+    played = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
+    ratios = {name: cost_ratio(item) for name, item in played.items()}
+    best_rule = min(ratios, key=ratios.__getitem__)
+    named = best_rule if settings.advisor == BEST else settings.advisor
+    advisor = None if named is None else book.policy(named, task)
+    validation = ValidationCallback(
+        validation_bank,
+        task,
+        windows,
+        codec=make_codec(task, advisor),
+        rule=played[best_rule],
+        bound_usd=bound_usd(validation_bank, windows),
+        every_rollouts=settings.validate_every,
+        save_best=lambda model: save_model(model, folder / BEST_FILE),
+        tape_sources=tape_sources(source),
+        report=report,
+    )
+    return Preparation(book, env, make_bank(env.source, task), ratios, best_rule, named, advisor, validation)
+
+
+def write_beginning(folder: Path, settings: TrainSettings, prepared: Preparation, seed: int) -> None:
+    """Write what a run is made from into its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
+    write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
+    save_rules(prepared.book, folder / RULES_NAME)
+
+
+def write_validation(folder: Path, prepared: Preparation) -> None:
+    """Write what validation found: the rules' ratios and the model's at each validation."""
+    history = prepared.validation.history
+    write_json(
+        folder / VALIDATION_FILE,
+        {
+            "best_rule": prepared.best_rule,
+            "advisor": prepared.advisor_name,
+            "rules": prepared.ratios,
+            "history": [{"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in history],
+        },
+    )
+
+
 def run_training(
     settings: TrainSettings,
     folder: Path,
@@ -135,55 +224,16 @@ def run_training(
         FileNotFoundError: ``resume`` without a checkpoint.
         ValueError: The checkpoint belongs to other settings, or the worlds cannot be made.
     """
-    book = settings.rule_book()
-    task = book.task(settings.env.task)
-    env = with_divided_traces(settings).model_copy(update={"task": task})
-    bank = make_bank(env.source, task)
-    source = validating(env.source)
-    validation_bank = make_bank(source, task)
-    windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
-    ratios = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
-    best_rule = min(ratios, key=lambda name: cost_ratio(ratios[name]))
-    named = best_rule if settings.advisor == BEST else settings.advisor
-    advisor = None if named is None else book.policy(named, task)
-
-    def keep_best(model: PPO) -> None:
-        save_model(model, folder / BEST_FILE)
-
-    validation = ValidationCallback(
-        validation_bank,
-        task,
-        windows,
-        codec=make_codec(task, advisor),
-        rule=ratios[best_rule],
-        bound_usd=bound_usd(validation_bank, windows),
-        every_rollouts=settings.validate_every,
-        save_best=keep_best,
-        tape_sources=tape_sources(source),
-        report=report,
-    )
-    run = TrainingRun(folder, env, settings.ppo, bank, seed, advisor)
+    prepared = prepare(settings, folder, report=report)
+    run = TrainingRun(folder, prepared.env, settings.ppo, prepared.bank, seed, prepared.advisor)
     if resume:
         run.checkpoint_state()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
-    write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
-    save_rules(book, folder / RULES_NAME)
+    write_beginning(folder, settings, prepared, seed)
     progress = ProgressCallback(show, settings.max_minutes)
-    model = run.train(resume=resume, validation=validation, extra=progress)
-    write_json(
-        folder / VALIDATION_FILE,
-        {
-            "best_rule": best_rule,
-            "advisor": named,
-            "rules": {name: cost_ratio(item) for name, item in ratios.items()},
-            "history": [
-                {"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in validation.history
-            ],
-        },
-    )
+    model = run.train(resume=resume, validation=prepared.validation, extra=progress)
+    write_validation(folder, prepared)
     model.set_parameters(str(folder / BEST_FILE), device="cpu")
-    return model, task, book, best_rule
+    return model, prepared.task, prepared.book, prepared.best_rule
 
 
 def export_run(folder: Path, out: Path) -> float:
