@@ -243,10 +243,10 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
             f"{expected}; make it again with: python scripts/export.py RUN --out BUNDLE"
         )
     rules = RuleBook.model_validate_json(files[RULES_NAME])
-    known = [rule.name for rule in rules.rules]
-    for key, allowed in (("best_rule", known), ("advisor", [*known, None])):
+    names = [rule.name for rule in rules.rules]
+    for key, allowed in (("best_rule", names), ("advisor", [*names, None])):
         if spec[key] not in allowed:
-            raise BundleError(f"{path}: {SPEC_FILE}: {key}: unknown rule {spec[key]!r}; known: {', '.join(known)}")
+            raise BundleError(f"{path}: {SPEC_FILE}: {key}: unknown rule {spec[key]!r}; known: {', '.join(names)}")
     return Bundle(
         task=task,
         rules=rules,
