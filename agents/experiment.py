@@ -90,24 +90,21 @@ def validating(source: WorldSource) -> WorldSource:
 
 def missing_traces(settings: TrainSettings) -> list[str]:
     """Return which of the divided traces that a run asks for are not in the folder of the public traces."""
-    names = load_splits().divided.traces if settings.divided_traces else ()
-    return [name for name in names if not _trace_file(name).is_file()]
+    return [path.stem for path in _divided_traces(settings) if not path.is_file()]
 
 
 def with_divided_traces(settings: TrainSettings) -> EnvSettings:
     """Return the environment of a run, with the divided traces that it asks for and that are there."""
-    if not settings.divided_traces:
-        return settings.env
     source = settings.env.source
-    named = {Path(trace).stem for trace in source.traces}
-    files = [_trace_file(name) for name in load_splits().divided.traces if name not in named]
-    files = [path for path in files if path.is_file()]
-    replayed = source.model_copy(update={"traces": source.traces + tuple(str(path) for path in files)})
-    return settings.env.model_copy(update={"source": replayed})
+    found = tuple(str(path) for path in _divided_traces(settings) if path.is_file())
+    return settings.env.model_copy(update={"source": source.model_copy(update={"traces": source.traces + found})})
 
 
-def _trace_file(name: str) -> Path:
-    return data_folder() / "demand" / f"{name}.parquet"
+def _divided_traces(settings: TrainSettings) -> list[Path]:
+    """Return the files of the divided traces that a run asks for and does not name itself."""
+    named = {Path(trace).stem for trace in settings.env.source.traces}
+    names = load_splits().divided.traces if settings.divided_traces else ()
+    return [data_folder() / "demand" / f"{name}.parquet" for name in names if name not in named]
 
 
 class ProgressCallback(BaseCallback):
