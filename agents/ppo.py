@@ -13,9 +13,19 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.advice import make_codec
 from agents.constraints import ConstrainedReward, Constraint, Counted, LagrangianCallback
-from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
+from agents.lean_policy import LeanPolicy
+from agents.monitoring import (
+    CURVE_METRICS,
+    VALIDATION_METRICS,
+    CheckpointCallback,
+    CurvesCallback,
+    HyperParametersCallback,
+    TimingCallback,
+    ValidationCallback,
+)
 from agents.policies import Policy
 from agents.residual import ExplorationSettings, ResidualPolicy
+from agents.rollout_buffer import GatheringRolloutBuffer
 from envs.observation import DESIRED_UNIT, observation_features
 from envs.paired import PairedEpisodes
 from envs.sb3 import InfrastructureVecEnv
@@ -130,7 +140,7 @@ def make_model(
     codec = make_codec(settings.task, advisor)
     env = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank, codec=codec, reward=reward, rival=rival)
     model = PPO(
-        "MlpPolicy" if advisor is None else ResidualPolicy,
+        LeanPolicy if advisor is None else ResidualPolicy,
         env,
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
@@ -143,6 +153,7 @@ def make_model(
         vf_coef=ppo.vf_coef,
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
+        rollout_buffer_class=GatheringRolloutBuffer,
         policy_kwargs=_network(settings, ppo, advisor is not None),
         seed=seed,
         device="cpu",
@@ -227,8 +238,11 @@ class TrainingRun:
                 validation.restore(state["validation"])
         self._validation = validation
         model.set_logger(self._logger(done))
+        metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)
         callbacks: list[BaseCallback] = [
             ExplorationSchedule(self.ppo.ent_coef),
+            HyperParametersCallback({**self.ppo.model_dump(), "seed": self.seed}, metrics),
+            TimingCallback(validation),
             CurvesCallback(self.settings.task),
             CheckpointCallback(self._checkpoint),
         ]

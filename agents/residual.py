@@ -9,13 +9,13 @@ AAAI 2024, arXiv 2312.11091).
 """
 
 import math
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from stable_baselines3.common.policies import ActorCriticPolicy
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from agents.lean_policy import JointCategorical, LeanPolicy
 from envs.action import KEEP, PARTS
 
 _ORDERED: Final = (0, 2)
@@ -31,7 +31,8 @@ class ExplorationSettings(BaseModel):
         final_scale_sigma: At the end.
         spot_sigma: Standard deviation of the spot part, in steps of the action.
         specification_share: Probability of other launch specifications than the advised one, together, at the start.
-        keep_share: Probability, at the start, of keeping the specification where another one is advised.
+        keep_share: Probability, at the start, of keeping the specification where another one is advised. The two
+            together are below 0.5, so that the advised one is the likeliest.
         policy_share: Probability of other scaling policies than the advised one, together, at the start.
         correlation: Of the noise of two decisions in a row; 0 is white noise.
     """
@@ -43,8 +44,22 @@ class ExplorationSettings(BaseModel):
     spot_sigma: float = Field(0.4, gt=0.05)
     specification_share: float = Field(0.005, gt=0, lt=1)
     keep_share: float = Field(0.1, gt=0, lt=1)
-    policy_share: float = Field(0.02, gt=0, lt=1)
+    policy_share: float = Field(0.02, gt=0, lt=0.5)
     correlation: float = Field(0.9, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _advised_is_likeliest(self) -> "ExplorationSettings":
+        if self.specification_share + self.keep_share >= 0.5:
+            raise ValueError(
+                f"specification_share {self.specification_share} and keep_share {self.keep_share} add up to "
+                f"{self.specification_share + self.keep_share:g}; expected less than 0.5"
+            )
+        return self
+
+
+def _log_odds(share: float, choices: int) -> float:
+    """Return the logit of one choice, the others' being 0, that leaves them ``share`` together."""
+    return math.log((1.0 - share) * max(choices - 1, 1) / share)
 
 
 class ResidualHead(nn.Module):
@@ -83,13 +98,12 @@ class ResidualHead(nn.Module):
             self.register_buffer(f"index_{part}", torch.arange(count, dtype=torch.float32), persistent=False)
         self.register_buffer("scale_sigma", torch.tensor(exploration.scale_sigma))
         self._spot_sigma = exploration.spot_sigma
-        others = exploration.specification_share / max(choices[1] - 2, 1)
-        advised = 1.0 - exploration.specification_share - exploration.keep_share
-        self._advised_specification = math.log(advised / others)
-        self._keep = math.log(exploration.keep_share / others)
-        self._advised_policy = math.log(
-            (1.0 - exploration.policy_share) * max(choices[3] - 1, 1) / exploration.policy_share
-        )
+        strays, keeps = exploration.specification_share, exploration.keep_share
+        others = strays / max(choices[1] - 2, 1)
+        self._advised_specification = math.log((1.0 - strays - keeps) / others)
+        self._keep = math.log(keeps / others)
+        self._advised_keep = _log_odds(strays, choices[1])
+        self._advised_policy = _log_odds(exploration.policy_share, choices[3])
         barred = torch.zeros(choices[3])
         if allowed_policies:
             barred[:] = _IMPOSSIBLE
@@ -107,8 +121,9 @@ class ResidualHead(nn.Module):
         shifted = scale + unit * learned[:, 0:1]
         free = learned[:, len(_ORDERED) :]
         index = self.index_1
-        prior = self._advised_specification * torch.eq(index, specification).float()
-        prior = prior + self._keep * (torch.eq(index, KEEP) & torch.ne(specification, KEEP)).float()
+        keep, advised_keep = torch.eq(index, KEEP), torch.eq(specification, KEEP)
+        prior = self._advised_specification * (torch.eq(index, specification) & ~advised_keep).float()
+        prior = prior + torch.where(advised_keep, self._advised_keep, self._keep) * keep.float()
         favoured = self._advised_policy * torch.eq(self.index_3, policy).float()
         return torch.cat(
             [
@@ -144,7 +159,7 @@ class _WithAdvice(nn.Module):
         return hidden
 
 
-class ResidualPolicy(ActorCriticPolicy):
+class ResidualPolicy(LeanPolicy):
     """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts.
 
     Args:
@@ -199,25 +214,17 @@ class ResidualPolicy(ActorCriticPolicy):
         if deterministic or self._exploration.correlation == 0.0:
             return super().forward(obs, deterministic)
         latent_policy, latent_value = self.mlp_extractor(self.extract_features(obs))
-        distribution = self._get_action_dist_from_latent(latent_policy)
-        quantiles = self._correlated_quantiles(len(obs))
-        parts: list[torch.distributions.Categorical] = distribution.distribution  # type: ignore[assignment]
-        chosen = [
-            torch.searchsorted(part.probs.cumsum(dim=1), quantiles[:, index : index + 1].contiguous()).clamp(
-                max=part.probs.shape[1] - 1
-            )
-            for index, part in enumerate(parts)
-        ]
-        actions = torch.cat(chosen, dim=1)
+        distribution = cast(JointCategorical, self._get_action_dist_from_latent(latent_policy))
+        actions = distribution.at(self._correlated_levels(len(obs)))
         return actions, self.value_net(latent_value), distribution.log_prob(actions)
 
-    def _correlated_quantiles(self, fleets: int) -> torch.Tensor:
-        """Return [B, parts] uniform numbers, each fleet's correlated with its last ones."""
-        fresh = torch.randn(fleets, len(PARTS))
-        if self._noise is None or len(self._noise) != fleets:
+    def _correlated_levels(self, fleets: int) -> torch.Tensor:
+        """Return [parts, B] uniform numbers, each fleet's correlated with its last ones."""
+        fresh = torch.randn(len(PARTS), fleets)
+        if self._noise is None or self._noise.shape[1] != fleets:
             self._noise = fresh
         else:
             share = self._exploration.correlation
             self._noise = share * self._noise + math.sqrt(1.0 - share**2) * fresh
-        quantiles: torch.Tensor = torch.special.ndtr(self._noise)
-        return quantiles
+        levels: torch.Tensor = torch.special.ndtr(self._noise)
+        return levels

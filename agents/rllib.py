@@ -30,22 +30,16 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from agents.advice import make_codec
-from agents.bundle import RULES_NAME
-from agents.evaluation.bound import bound_usd
-from agents.experiment import BEST, BEST_FILE, CONFIG_FILE, VALIDATION_FILE, ProgressCallback, TrainSettings
+from agents.experiment import ProgressCallback, TrainSettings, prepare, write_beginning, write_validation
 from agents.monitoring import CheckpointCallback, ValidationCallback
 from agents.policies import Policy
-from agents.ppo import PPOSettings, TrainingRun, make_model, save_model
+from agents.ppo import PPOSettings, TrainingRun, make_model
 from agents.residual import ResidualPolicy
-from agents.rollout import cost_ratio, over_reference, play, random_windows
-from agents.rules import save_rules
 from envs import ENVIRONMENT_ID
 from envs.next_step import NextStepVectorEnv
 from envs.sb3 import InfrastructureVecEnv
 from envs.settings import EnvSettings
 from envs.worlds import make_bank
-from telemetry.provenance import write_json, write_record
 
 CHECKPOINT_FOLDER: Final = "rllib"
 _POLICY: Final = "policy."
@@ -418,36 +412,11 @@ def run_rllib_training(
             cannot be made.
         ConnectionError: The cluster cannot be reached.
     """
-    book = settings.rule_book()
-    task = book.task(settings.env.task)
-    env = settings.env.model_copy(update={"task": task})
-    bank = make_bank(env.source, task)
-    validation_bank = make_bank(env.source.model_copy(update={"split": "validate"}), task)
-    windows = random_windows(validation_bank, settings.validation_windows, settings.validation_days, seed=0)
-    played = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
-    ratios = {name: cost_ratio(item) for name, item in played.items()}
-    best_rule = min(ratios, key=ratios.__getitem__)
-    named = best_rule if settings.advisor == BEST else settings.advisor
-    advisor = None if named is None else book.policy(named, task)
-    validation = ValidationCallback(
-        validation_bank,
-        task,
-        windows,
-        codec=make_codec(task, advisor),
-        rule_ratio=ratios[best_rule],
-        bound_ratio=over_reference(played[best_rule], bound_usd(validation_bank, windows)),
-        every_rollouts=settings.validate_every,
-        save_best=lambda model: save_model(model, folder / BEST_FILE),
-    )
-    run = RLlibRun(cluster, folder, env, settings.ppo, bank, seed, advisor)
+    prepared = prepare(settings, folder)
+    run = RLlibRun(cluster, folder, prepared.env, settings.ppo, prepared.bank, seed, prepared.advisor)
     if resume:
         run.checkpoint_state()
-    write_record(folder, config=settings.model_dump(mode="json"), seed=seed)
-    write_json(folder / CONFIG_FILE, settings.model_dump(mode="json"))
-    save_rules(book, folder / RULES_NAME)
-    run.train(resume=resume, validation=validation, extra=ProgressCallback(show, settings.max_minutes))
-    history = [{"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in validation.history]
-    write_json(
-        folder / VALIDATION_FILE, {"best_rule": best_rule, "advisor": named, "rules": ratios, "history": history}
-    )
-    return best_rule
+    write_beginning(folder, settings, prepared, seed)
+    run.train(resume=resume, validation=prepared.validation, extra=ProgressCallback(show, settings.max_minutes))
+    write_validation(folder, prepared)
+    return prepared.best_rule

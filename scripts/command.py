@@ -1,7 +1,6 @@
 """What every command shares: configuration files and overrides, one clear line for an error, a progress bar."""
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,11 +40,6 @@ def refuse_foreign_packages() -> None:
 
 
 refuse_foreign_packages()
-
-
-def data_folder() -> Path:
-    """Return the folder of the public traces: FLEETGYM_DATA, or shared/data beside the project."""
-    return Path(os.environ.get("FLEETGYM_DATA", _ROOT.parent / "shared" / "data"))
 
 
 class UsageError(ValueError):

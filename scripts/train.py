@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.command import ConfigOption, SetOption, UsageError, clear_errors, data_folder, load_config, progress_bar
+from scripts.command import ConfigOption, SetOption, UsageError, clear_errors, load_config, progress_bar
 
 
 class Engine(StrEnum):
@@ -22,9 +22,6 @@ def train(
     config: ConfigOption = None,
     set_: SetOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the agent and its fleets.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the traces; FLEETGYM_DATA/demand or ../shared/data/demand.")
-    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     engine: Annotated[
         Engine, typer.Option(help="sb3 on this machine, or rllib on Ray (docs/scale-out.md).")
@@ -42,10 +39,10 @@ def train(
             raise UsageError("--address: only with --engine rllib")
         elif resume and (out / Engine.RLLIB).is_dir():
             raise UsageError(f"{out}: trained by RLlib; resume it with --engine rllib")
-        from agents.experiment import TrainSettings, run_training, with_divided_traces
+        from agents.experiment import TrainSettings, missing_traces, run_training
 
         settings = load_config(TrainSettings, config, set_)
-        settings, missing = with_divided_traces(settings, data or data_folder() / "demand")
+        missing = missing_traces(settings)
         if missing:
             typer.echo(f"train: without the traces that are not there: {', '.join(missing)}", err=True)
         with progress_bar("training", settings.ppo.n_timesteps) as show:
