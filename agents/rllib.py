@@ -5,6 +5,7 @@ folder are the same, so that a run is exported, evaluated and served in the same
 """
 
 import logging
+import math
 import shutil
 import socket
 from collections.abc import Callable, Collection, Iterator
@@ -380,6 +381,7 @@ def _load_policy(algorithm: Algorithm, model: PPO) -> None:
 
 def _log(model: PPO, result: dict[str, Any]) -> None:
     """Record the curves that RLlib knows, under stable-baselines3's names."""
+    model.logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
     sampled, learned = result["env_runners"], result["learners"][DEFAULT_MODULE_ID]
     curves: Collection[tuple[str, dict[str, Any], str]] = (
         ("rollout/return", sampled, "episode_return_mean"),
@@ -392,7 +394,7 @@ def _log(model: PPO, result: dict[str, Any]) -> None:
         ("time/update_s", result["timers"], "learner_update_timer"),
     )
     for name, source, key in curves:
-        if key in source:
+        if key in source and not math.isnan(source[key]):
             model.logger.record(name, float(source[key]))
 
 
