@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from scripts.command import ConfigOption, SetOption, clear_errors, load_config, progress_bar
+from scripts.command import DEFAULT_BUNDLE, ConfigOption, SetOption, clear_errors, load_config, progress_bar
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,7 +37,7 @@ class DemoSettings(BaseModel):
     markets: int = Field(3, ge=1)
     test_days: int = Field(5, ge=1)
     train: Path = ROOT / "configs" / "train" / "demo.yaml"
-    bundle: Path | None = ROOT / "bundles" / "default"
+    bundle: Path | None = DEFAULT_BUNDLE
 
 
 def demo(

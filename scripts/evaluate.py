@@ -9,10 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.command import UsageError, clear_errors
+from scripts.command import DEFAULT_BUNDLE, UsageError, clear_errors
 from telemetry.splits import data_folder
-
-_DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "default"
 
 
 def evaluate(
@@ -101,8 +99,8 @@ def _lineup(bundle: Path | None, also: list[Path], policy: str | None) -> Any:
     from agents.rules import load_rules
     from envs.settings import TaskSettings
 
-    if bundle is None and _DEFAULT_BUNDLE.exists():
-        bundle = _DEFAULT_BUNDLE
+    if bundle is None and DEFAULT_BUNDLE.exists():
+        bundle = DEFAULT_BUNDLE
     if bundle is not None:
         lineup = bundle_lineup(load_bundle(bundle), {path: load_bundle(path) for path in also})
     elif also:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.command import SetOption, clear_errors, load_config
+from scripts.command import DEFAULT_BUNDLE, SetOption, clear_errors, load_config
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PART = "agent"
@@ -25,7 +25,7 @@ def reproduce(
     jobs: Annotated[int, typer.Option(min=1, help="Seeds trained at a time, one core each.")] = 2,
     markets: Annotated[int, typer.Option(min=1, help="Market seeds per test trace.")] = 5,
     planner: Annotated[bool, typer.Option(help="Also play the planner in the comparison.")] = True,
-    bundle_out: Annotated[Path, typer.Option(help="Where the shipped bundle goes.")] = _ROOT / "bundles" / "default",
+    bundle_out: Annotated[Path, typer.Option(help="Where the shipped bundle goes.")] = DEFAULT_BUNDLE,
     page: Annotated[Path, typer.Option(help="Page with a part 'agent' to rewrite.")] = _ROOT / "docs" / "results.md",
 ) -> None:
     """Do it all; run again, it goes on where it was stopped. Without the traces, exit 1 and no test split."""
