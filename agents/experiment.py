@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.bundle import RULES_NAME
+from agents.bundle import RULES_NAME, load_bundle
 from agents.card import model_card
 from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
@@ -21,6 +21,7 @@ from agents.policies import Policy
 from agents.ppo import PPOSettings, TrainingRun, load_model, save_model, training_codec
 from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
+from agents.warm_start import load_weights
 from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.worlds import make_bank, tape_sources
 from simulators.bank import Bank
@@ -44,6 +45,7 @@ class TrainSettings(BaseModel):
         ppo: Hyper-parameters.
         rules: Rule book; the shipped one if None.
         advisor: Rule the policy starts at: ``best`` takes the one that is best on validation; None starts from noise.
+        start_from: Bundle whose policy training goes on from, at the rule that advises it; None starts at the advisor.
         divided_traces: Also replay those of the committed split's divided traces that are in ``data_folder()``.
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
@@ -57,6 +59,7 @@ class TrainSettings(BaseModel):
     ppo: PPOSettings = PPOSettings()
     rules: Path | None = None
     advisor: str | None = BEST
+    start_from: Path | None = None
     divided_traces: bool = False
     validation_windows: int = Field(64, ge=1)
     validation_days: int = Field(2, ge=1)
@@ -89,24 +92,21 @@ def validating(source: WorldSource) -> WorldSource:
 
 def missing_traces(settings: TrainSettings) -> list[str]:
     """Return which of the divided traces that a run asks for are not in the folder of the public traces."""
-    names = load_splits().divided.traces if settings.divided_traces else ()
-    return [name for name in names if not _trace_file(name).is_file()]
+    return [path.stem for path in _divided_traces(settings) if not path.is_file()]
 
 
 def with_divided_traces(settings: TrainSettings) -> EnvSettings:
     """Return the environment of a run, with the divided traces that it asks for and that are there."""
-    if not settings.divided_traces:
-        return settings.env
     source = settings.env.source
-    named = {Path(trace).stem for trace in source.traces}
-    files = [_trace_file(name) for name in load_splits().divided.traces if name not in named]
-    files = [path for path in files if path.is_file()]
-    replayed = source.model_copy(update={"traces": source.traces + tuple(str(path) for path in files)})
-    return settings.env.model_copy(update={"source": replayed})
+    found = tuple(str(path) for path in _divided_traces(settings) if path.is_file())
+    return settings.env.model_copy(update={"source": source.model_copy(update={"traces": source.traces + found})})
 
 
-def _trace_file(name: str) -> Path:
-    return data_folder() / "demand" / f"{name}.parquet"
+def _divided_traces(settings: TrainSettings) -> list[Path]:
+    """Return the files of the divided traces that a run asks for and does not name itself."""
+    named = {Path(trace).stem for trace in settings.env.source.traces}
+    names = load_splits().divided.traces if settings.divided_traces else ()
+    return [data_folder() / "demand" / f"{name}.parquet" for name in names if name not in named]
 
 
 class ProgressCallback(BaseCallback):
@@ -137,6 +137,7 @@ class Preparation:
         advisor_name: Rule that the policy starts at; None for noise.
         advisor: The same as a policy.
         validation: Plays the model on the validation worlds and keeps the best.
+        policy_onnx: Policy that training goes on from; None for none.
     """
 
     book: RuleBook
@@ -147,6 +148,7 @@ class Preparation:
     advisor_name: str | None
     advisor: Policy | None
     validation: ValidationCallback
+    policy_onnx: bytes | None
 
     @property
     def task(self) -> TaskSettings:
@@ -161,6 +163,7 @@ def prepare(
 
     Raises:
         ValueError: The worlds cannot be made.
+        BundleError: The bundle to start from cannot be loaded.
     """
     book = settings.rule_book()
     task = book.task(settings.env.task)
@@ -171,7 +174,10 @@ def prepare(
     played = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
     ratios = {name: cost_ratio(item) for name, item in played.items()}
     best_rule = min(ratios, key=ratios.__getitem__)
+    bundle = None if settings.start_from is None else load_bundle(settings.start_from)
     named = best_rule if settings.advisor == BEST else settings.advisor
+    if bundle is not None:
+        named = bundle.advisor
     advisor = None if named is None else book.policy(named, task)
     validation = ValidationCallback(
         validation_bank,
@@ -185,7 +191,17 @@ def prepare(
         tape_sources=tape_sources(source),
         report=report,
     )
-    return Preparation(book, env, make_bank(env.source, task), ratios, best_rule, named, advisor, validation)
+    return Preparation(
+        book,
+        env,
+        make_bank(env.source, task),
+        ratios,
+        best_rule,
+        named,
+        advisor,
+        validation,
+        None if bundle is None else bundle.policy_onnx,
+    )
 
 
 def write_beginning(folder: Path, settings: TrainSettings, prepared: Preparation, seed: int) -> None:
@@ -233,6 +249,8 @@ def run_training(
     prepared = prepare(settings, folder, report=report)
 
     def start(model: PPO) -> None:
+        if prepared.policy_onnx is not None:
+            load_weights(model, prepared.policy_onnx)
         teacher = settings.ppo.imitate
         if teacher is not None:
             decisions = teacher.folder or folder / DEMONSTRATIONS

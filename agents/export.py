@@ -100,8 +100,6 @@ def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int =
         The largest difference of two logits, as a share of the logit where that is beyond 1: far from the mode of a
         narrow normal logits are in the thousands, and so are their rounding errors.
 
-    Differences of logits beyond 1 are relative to them.
-
     Raises:
         ExportError: That is more than 1e-4, or an action differs.
     """

@@ -315,7 +315,7 @@ class TrainingRun:
         metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)
         callbacks: list[BaseCallback] = [
             ExplorationSchedule(self.ppo.ent_coef),
-            HyperParametersCallback({**self.ppo.model_dump(), "seed": self.seed}, metrics),
+            HyperParametersCallback({**self.ppo.model_dump(mode="json"), "seed": self.seed}, metrics),
             TimingCallback(validation),
             CurvesCallback(self.settings.task),
             CheckpointCallback(self._checkpoint),

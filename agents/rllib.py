@@ -5,6 +5,7 @@ folder are the same, so that a run is exported, evaluated and served in the same
 """
 
 import logging
+import math
 import shutil
 import socket
 from collections.abc import Callable, Collection, Iterator
@@ -185,6 +186,21 @@ class PolicyLearner(PPOTorchLearner):  # type: ignore[misc]
             policy.explore(left)
 
 
+def _check_settings(ppo: PPOSettings, workers: int) -> None:
+    present = {
+        "constraints": bool(ppo.constraints),
+        "masks": ppo.masks,
+        "continuous": ppo.continuous,
+        "stack": ppo.stack > 1,
+        "imitate": ppo.imitate is not None,
+    }
+    for name, given in present.items():
+        if given:
+            raise ValueError(f"ppo.{name}: not available with RLlib; train with --engine sb3, or leave it out")
+    if ppo.n_envs % workers:
+        raise ValueError(f"ppo.n_envs: {ppo.n_envs} fleets cannot be divided among {workers} workers; take a multiple")
+
+
 def algorithm_config(recipe: Recipe, workers: int) -> PPOConfig:
     """Return RLlib's configuration of a run.
 
@@ -192,10 +208,7 @@ def algorithm_config(recipe: Recipe, workers: int) -> PPOConfig:
         ValueError: A setting that has no counterpart here, by name.
     """
     ppo = recipe.ppo
-    if ppo.constraints:
-        raise ValueError("ppo.constraints: not available with RLlib; train with --engine sb3, or leave them out")
-    if ppo.n_envs % workers:
-        raise ValueError(f"ppo.n_envs: {ppo.n_envs} fleets cannot be divided among {workers} workers; take a multiple")
+    _check_settings(ppo, workers)
     rollout = ppo.n_envs * ppo.n_steps
     end = ppo.n_timesteps
     config = (
@@ -303,7 +316,7 @@ class RLlibRun(TrainingRun):
             ConnectionError: The cluster cannot be reached.
         """
         if prepare is not None:
-            raise ValueError("RLlib starts at the rule: a start by imitation has no counterpart")
+            raise ValueError("RLlib starts at the rule: going on from a bundle, or by imitation, has no counterpart")
         state = self.checkpoint_state() if resume else None
         model = make_model(self.settings, self.ppo, bank=self.bank, advisor=self.advisor, seed=self.seed)
         done = 0
@@ -380,6 +393,7 @@ def _load_policy(algorithm: Algorithm, model: PPO) -> None:
 
 def _log(model: PPO, result: dict[str, Any]) -> None:
     """Record the curves that RLlib knows, under stable-baselines3's names."""
+    model.logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
     sampled, learned = result["env_runners"], result["learners"][DEFAULT_MODULE_ID]
     curves: Collection[tuple[str, dict[str, Any], str]] = (
         ("rollout/return", sampled, "episode_return_mean"),
@@ -392,7 +406,7 @@ def _log(model: PPO, result: dict[str, Any]) -> None:
         ("time/update_s", result["timers"], "learner_update_timer"),
     )
     for name, source, key in curves:
-        if key in source:
+        if key in source and not math.isnan(source[key]):
             model.logger.record(name, float(source[key]))
 
 
@@ -413,6 +427,9 @@ def run_rllib_training(
             cannot be made.
         ConnectionError: The cluster cannot be reached.
     """
+    if settings.start_from is not None:
+        raise ValueError(f"start_from {settings.start_from}: RLlib starts at the rule and cannot go on from a bundle")
+    _check_settings(settings.ppo, cluster.workers)
     prepared = prepare(settings, folder)
     run = RLlibRun(cluster, folder, prepared.env, settings.ppo, prepared.bank, seed, prepared.advisor)
     if resume:

@@ -141,6 +141,15 @@ def test_a_bundle_of_an_unknown_advisor_is_refused_by_name(bundle_folder: Path, 
             load(changed)
 
 
+def test_a_bundle_of_an_unknown_best_rule_is_refused_by_name(bundle_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    (folder / SPEC_FILE).write_text(json.dumps(spec | {"best_rule": "nobody"}))
+    write_manifest(folder, seeds=[3])
+    with pytest.raises(BundleError, match=r"spec\.json: best_rule: unknown rule 'nobody'"):
+        load_bundle(folder)
+
+
 def test_the_schema_tells_advisors_apart(task: TaskSettings) -> None:
     hashes = [advised_schema(task, advisor) for advisor in (None, "forecast", "spot-hedge")]
     assert len(set(hashes)) == 3

@@ -47,15 +47,13 @@ def latent_of(actions: list[list[int]], *, desired: float = 0.0, choices: tuple[
     return torch.tensor(np.array(rows), dtype=torch.float32)
 
 
-def probabilities(
-    head: ResidualHead, latent: torch.Tensor, choices: tuple[int, ...] = CHOICES
-) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+def probabilities(head: ResidualHead, latent: torch.Tensor, choices: tuple[int, ...] = CHOICES) -> list[np.ndarray]:
     with torch.no_grad():
         parts = torch.split(head(latent).double(), list(choices), dim=1)
     return [part.softmax(dim=1).numpy() for part in parts]
 
 
-def discretised_normal(mean: float, sigma: float, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def discretised_normal(mean: float, sigma: float, count: int) -> np.ndarray:
     density = stats.norm.pdf(np.arange(count), mean, sigma)
     return np.asarray(density / density.sum())
 
@@ -65,11 +63,9 @@ class Same:
 
     def __init__(self, rule: Policy, learned: Policy) -> None:
         self._rule, self._learned = rule, learned
-        self.seen: list[np.ndarray[tuple[int, int], np.dtype[np.int64]]] = []
+        self.seen: list[np.ndarray] = []
 
-    def act(
-        self, readings: np.ndarray[tuple[int], np.dtype[np.void]]
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    def act(self, readings: np.ndarray) -> np.ndarray:
         actions = self._rule.act(readings)
         np.testing.assert_array_equal(self._learned.act(readings), actions)
         self.seen.append(actions.copy())

@@ -121,10 +121,10 @@ def test_a_rival_never_changes_what_the_own_fleet_meets(ruled: EnvSettings, rule
     assert differs
 
 
-def variance_ratio(settings: EnvSettings, rival: Decider, bank: Bank) -> float:
+def variance_ratio(settings: EnvSettings, rival: Decider, bank: Bank, strays: float) -> float:
     """Return the variance of a day's return beyond the rival's over that of the day's own return.
 
-    The fleets do what the rival does, but for a size that wanders by an instance.
+    The fleets do what the rival does, but for a share ``strays`` of decisions that ask for one instance more or less.
     """
     fleets, day = 64, 1440 // settings.task.decision_minutes
     paired = begun(PairedEpisodes(rival, settings, fleets, bank=bank))
@@ -133,7 +133,7 @@ def variance_ratio(settings: EnvSettings, rival: Decider, bank: Bank) -> float:
     beyond, own = np.zeros(fleets), np.zeros(fleets)
     for _ in range(day):
         actions = rival(paired.fleets.readings).copy()
-        actions[:, 0] += rng.integers(-1, 2, fleets)
+        actions[:, 0] += np.where(rng.random(fleets) < strays, rng.choice([-1, 1], fleets), 0)
         beyond += paired.act(actions)[0]
         own += plain.act(actions)[0]
     assert paired.truncated.all()
@@ -142,8 +142,11 @@ def variance_ratio(settings: EnvSettings, rival: Decider, bank: Bank) -> float:
 
 
 def test_a_day_beside_the_rival_tells_far_more_than_a_day_alone(ruled: EnvSettings, rival: Decider) -> None:
-    source = WorldSource(patterns=("bursty",), days=2, scenarios_per_source=3, markets=3, mean_instances=6)
+    """The nearer to the rival, the more of the luck is shared."""
+    source = WorldSource(patterns=("bursty",), days=2, scenarios_per_source=3, markets=3, mean_instances=20)
     settings = ruled.model_copy(update={"source": source})
-    ratio = variance_ratio(settings, rival, make_bank(source, settings.task))
-    print(f"variance of the return, paired over plain: {ratio:.4f}")
-    assert ratio < 0.2
+    bank = make_bank(source, settings.task)
+    near, far = (variance_ratio(settings, rival, bank, strays) for strays in (0.05, 0.2))
+    assert near < 0.15
+    assert far < 0.4
+    assert near < far
