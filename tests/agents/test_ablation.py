@@ -45,6 +45,7 @@ from simulators.scenario import generate, with_anomaly_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "configs" / "ablations.yaml"
+VARIANTS = ROOT / "configs" / "ablations_variants.yaml"
 
 
 def small_worlds(task: TaskSettings, source: WorldSource) -> Mapping[str, Worlds]:
@@ -69,8 +70,17 @@ def settings_of(row: Row, base: Path | None = None) -> TrainSettings:
     return load_config(TrainSettings, base, [f"{key}={json.dumps(value)}" for key, value in row.set.items()])
 
 
-def test_every_shipped_row_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
-    """From a base in which every part is there."""
+def flat(content: dict, prefix: str = "") -> dict[str, str]:
+    """Values by dotted key, constraints and imitation whole."""
+    found: dict[str, str] = {}
+    for key, value in content.items():
+        inner = isinstance(value, dict) and value and key not in {"constraints", "imitate"}
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": json.dumps(value)}
+    return found
+
+
+def changes(path: Path, tmp_path: Path) -> dict[str, set[str]]:
+    """Keys that each row of a file changes in a base in which every part is there."""
     base = tmp_path / "base.yaml"
     source = {
         "anomalies_per_week": 2,
@@ -84,21 +94,15 @@ def test_every_shipped_row_changes_what_it_says_and_nothing_else(tmp_path: Path)
         "ppo": {"constraints": {"launches": {"limit": 1.0}}, "exploration": {"correlation": 0.9}},
     }
     base.write_text(yaml.safe_dump(full))
-    rows = {row.name: settings_of(row, base).model_dump(mode="json") for row in load_rows([SHIPPED])}
-    assert next(iter(rows)) == BASE
+    whole = flat(load_config(TrainSettings, base, []).model_dump(mode="json"))
+    contents = {row.name: flat(settings_of(row, base).model_dump(mode="json")) for row in load_rows([path])}
+    return {name: {key for key, value in content.items() if whole[key] != value} for name, content in contents.items()}
 
-    def flat(content: dict, prefix: str = "") -> dict[str, str]:
-        found: dict[str, str] = {}
-        for key, value in content.items():
-            inner = isinstance(value, dict) and value and key != "constraints"
-            found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": json.dumps(value)}
-        return found
 
-    whole = flat(rows[BASE])
-    changed = {
-        name: {key for key, value in flat(content).items() if whole[key] != value} for name, content in rows.items()
-    }
-    assert changed == {
+def test_every_shipped_row_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    found = changes(SHIPPED, tmp_path)
+    assert next(iter(found)) == BASE
+    assert found == {
         "base": set(),
         "no-warm-start": {"advisor", "ppo.paired", "ppo.constraints"},
         "no-pairing": {"ppo.paired", "ppo.constraints"},
@@ -115,6 +119,19 @@ def test_every_shipped_row_changes_what_it_says_and_nothing_else(tmp_path: Path)
             for key in ("scenarios_per_source", "markets", "anomalies_per_week", "futures", "randomization.services")
         },
         "no-real-traces": {"divided_traces"},
+    }
+
+
+def test_every_variant_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    from_noise = {"advisor", "ppo.paired", "ppo.constraints"}
+    assert changes(VARIANTS, tmp_path) == {
+        "masks": {"ppo.masks"},
+        "masks-from-noise": {"ppo.masks", *from_noise},
+        "box-action": {"ppo.continuous"},
+        "box-action-from-noise": {"ppo.continuous", *from_noise},
+        "stacked-observations": {"ppo.stack"},
+        "imitation": {"ppo.imitate"},
+        "imitation-from-noise": {"ppo.imitate", *from_noise},
     }
 
 

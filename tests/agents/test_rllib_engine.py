@@ -114,9 +114,26 @@ def test_a_worker_plays_the_advising_rule_until_it_strays(recipe: Recipe) -> Non
 def test_a_setting_without_counterpart_is_refused_by_name(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"ppo\.n_envs: 8 fleets cannot be divided among 3 workers"):
         algorithm_config(recipe, 3)
-    priced = recipe.ppo.model_validate(recipe.ppo.model_dump() | {"constraints": {"launches": {"limit": 1.0}}})
-    with pytest.raises(ValueError, match=r"ppo\.constraints: not available with RLlib"):
-        algorithm_config(Recipe(recipe.settings, priced, recipe.advisor, 0, 0), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("constraints", {"launches": {"limit": 1.0}}),
+        ("masks", True),
+        ("continuous", True),
+        ("stack", 2),
+        ("imitate", {"policy": "static"}),
+    ],
+)
+def test_what_only_the_other_engine_does_is_refused_before_anything_is_made(
+    train_settings: TrainSettings, tmp_path: Path, name: str, value: object
+) -> None:
+    ppo = PPOSettings.model_validate(train_settings.ppo.model_dump() | {name: value})
+    settings = train_settings.model_copy(update={"ppo": ppo})
+    with pytest.raises(ValueError, match=rf"ppo\.{name}: not available with RLlib"):
+        run_rllib_training(settings, tmp_path / "run", seed=0, cluster=TWO)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_has_the_folder_of_any_run(finished: tuple[Path, list[int]], train_settings: TrainSettings) -> None:
