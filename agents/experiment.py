@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.advice import make_codec
-from agents.bundle import RULES_NAME
+from agents.bundle import RULES_NAME, load_bundle
 from agents.card import model_card
 from agents.evaluation.bound import bound_usd
 from agents.export import export_bundle
@@ -21,6 +21,7 @@ from agents.policies import Policy
 from agents.ppo import PPOSettings, TrainingRun, save_model
 from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RULES_FILE, RuleBook, load_rules, save_rules
+from agents.warm_start import load_weights
 from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.worlds import make_bank, tape_sources
 from simulators.bank import Bank
@@ -42,6 +43,7 @@ class TrainSettings(BaseModel):
         ppo: Hyper-parameters.
         rules: Rule book; the shipped one if None.
         advisor: Rule the policy starts at: ``best`` takes the one that is best on validation; None starts from noise.
+        start_from: Bundle whose policy training goes on from, at the rule that advises it; None starts at the advisor.
         divided_traces: Also replay those of the committed split's divided traces that are in ``data_folder()``.
         validation_windows: Fleets of the validation set.
         validation_days: Length of each validation window.
@@ -55,6 +57,7 @@ class TrainSettings(BaseModel):
     ppo: PPOSettings = PPOSettings()
     rules: Path | None = None
     advisor: str | None = BEST
+    start_from: Path | None = None
     divided_traces: bool = False
     validation_windows: int = Field(64, ge=1)
     validation_days: int = Field(2, ge=1)
@@ -132,6 +135,7 @@ class Preparation:
         advisor_name: Rule that the policy starts at; None for noise.
         advisor: The same as a policy.
         validation: Plays the model on the validation worlds and keeps the best.
+        policy_onnx: Policy that training goes on from; None for none.
     """
 
     book: RuleBook
@@ -142,6 +146,7 @@ class Preparation:
     advisor_name: str | None
     advisor: Policy | None
     validation: ValidationCallback
+    policy_onnx: bytes | None
 
     @property
     def task(self) -> TaskSettings:
@@ -156,6 +161,7 @@ def prepare(
 
     Raises:
         ValueError: The worlds cannot be made.
+        BundleError: The bundle to start from cannot be loaded.
     """
     book = settings.rule_book()
     task = book.task(settings.env.task)
@@ -166,7 +172,10 @@ def prepare(
     played = {rule.name: play(book.policy(rule.name, task), validation_bank, task, windows) for rule in book.rules}
     ratios = {name: cost_ratio(item) for name, item in played.items()}
     best_rule = min(ratios, key=ratios.__getitem__)
+    bundle = None if settings.start_from is None else load_bundle(settings.start_from)
     named = best_rule if settings.advisor == BEST else settings.advisor
+    if bundle is not None:
+        named = bundle.advisor
     advisor = None if named is None else book.policy(named, task)
     validation = ValidationCallback(
         validation_bank,
@@ -180,7 +189,17 @@ def prepare(
         tape_sources=tape_sources(source),
         report=report,
     )
-    return Preparation(book, env, make_bank(env.source, task), ratios, best_rule, named, advisor, validation)
+    return Preparation(
+        book,
+        env,
+        make_bank(env.source, task),
+        ratios,
+        best_rule,
+        named,
+        advisor,
+        validation,
+        None if bundle is None else bundle.policy_onnx,
+    )
 
 
 def write_beginning(folder: Path, settings: TrainSettings, prepared: Preparation, seed: int) -> None:
@@ -230,7 +249,12 @@ def run_training(
         run.checkpoint_state()
     write_beginning(folder, settings, prepared, seed)
     progress = ProgressCallback(show, settings.max_minutes)
-    model = run.train(resume=resume, validation=prepared.validation, extra=progress)
+
+    def start(model: PPO) -> None:
+        if prepared.policy_onnx is not None:
+            load_weights(model, prepared.policy_onnx)
+
+    model = run.train(resume=resume, validation=prepared.validation, extra=progress, prepare=start)
     write_validation(folder, prepared)
     model.set_parameters(str(folder / BEST_FILE), device="cpu")
     return model, prepared.task, prepared.book, prepared.best_rule

@@ -1,6 +1,7 @@
 """PPO by stable-baselines3 on the native batch: starts at a rule, is rewarded for doing better, free to leave it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -221,8 +222,15 @@ class TrainingRun:
         resume: bool = False,
         validation: ValidationCallback | None = None,
         extra: BaseCallback | None = None,
+        prepare: Callable[[PPO], None] | None = None,
     ) -> PPO:
         """Train until ``n_timesteps``; with ``resume``, from the last checkpoint.
+
+        Args:
+            resume: Go on from the last checkpoint.
+            validation: Plays validation worlds now and then.
+            extra: One more callback.
+            prepare: Given a new model before it learns from rewards.
 
         Raises:
             FileNotFoundError: ``resume`` without a checkpoint.
@@ -236,6 +244,8 @@ class TrainingRun:
             done = self._restore(model, state)
             if validation is not None and state["validation"] is not None:
                 validation.restore(state["validation"])
+        elif prepare is not None:
+            prepare(model)
         self._validation = validation
         model.set_logger(self._logger(done))
         metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)

@@ -5,6 +5,7 @@ folder are the same, so that a run is exported, evaluated and served in the same
 """
 
 import logging
+import math
 import shutil
 import socket
 from collections.abc import Callable, Collection, Iterator
@@ -293,6 +294,7 @@ class RLlibRun(TrainingRun):
         resume: bool = False,
         validation: ValidationCallback | None = None,
         extra: BaseCallback | None = None,
+        prepare: Callable[[PPO], None] | None = None,
     ) -> PPO:
         """Train until ``n_timesteps``; with ``resume``, from the last checkpoint.
 
@@ -301,6 +303,8 @@ class RLlibRun(TrainingRun):
             ValueError: The checkpoint was trained with other settings, or a setting has no counterpart in RLlib.
             ConnectionError: The cluster cannot be reached.
         """
+        if prepare is not None:
+            raise ValueError("RLlib starts at the rule: going on from a bundle, or by imitation, has no counterpart")
         state = self.checkpoint_state() if resume else None
         model = make_model(self.settings, self.ppo, bank=self.bank, advisor=self.advisor, seed=self.seed)
         done = 0
@@ -377,6 +381,7 @@ def _load_policy(algorithm: Algorithm, model: PPO) -> None:
 
 def _log(model: PPO, result: dict[str, Any]) -> None:
     """Record the curves that RLlib knows, under stable-baselines3's names."""
+    model.logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
     sampled, learned = result["env_runners"], result["learners"][DEFAULT_MODULE_ID]
     curves: Collection[tuple[str, dict[str, Any], str]] = (
         ("rollout/return", sampled, "episode_return_mean"),
@@ -389,7 +394,7 @@ def _log(model: PPO, result: dict[str, Any]) -> None:
         ("time/update_s", result["timers"], "learner_update_timer"),
     )
     for name, source, key in curves:
-        if key in source:
+        if key in source and not math.isnan(source[key]):
             model.logger.record(name, float(source[key]))
 
 
@@ -410,6 +415,8 @@ def run_rllib_training(
             cannot be made.
         ConnectionError: The cluster cannot be reached.
     """
+    if settings.start_from is not None:
+        raise ValueError(f"start_from {settings.start_from}: RLlib starts at the rule and cannot go on from a bundle")
     prepared = prepare(settings, folder)
     run = RLlibRun(cluster, folder, prepared.env, settings.ppo, prepared.bank, seed, prepared.advisor)
     if resume:

@@ -11,7 +11,7 @@ from simulators.catalogue import Catalogue
 from simulators.futures import DEMAND_KINDS, generate_future
 from simulators.market import MarketTape, draw_market
 from simulators.physics import WorldSettings, reference_rps_per_instance
-from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
+from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay, with_anomaly_scores
 from simulators.workload import WorkloadModel, load_workload
 from simulators.worlds import build_bank, cross
 from telemetry.resample import to_ticks
@@ -90,7 +90,8 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     scenarios += [_replay_split(Path(path), source, task) for path in source.traces]
     if not scenarios:
         raise ValueError("the world source names no pattern, no model, no future and no trace")
-    return scenarios
+    delay = task.world.physics.metric_delay_ticks
+    return [with_anomaly_scores(item, source.anomaly_scores, delay) for item in scenarios]
 
 
 def tape_sources(source: WorldSource) -> list[str]:

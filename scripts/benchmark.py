@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envs.settings import EnvSettings
-from scripts.command import clear_errors, progress_bar
+from scripts.command import clear_errors, load_config, progress_bar
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
 
 START_RULE = "spot-hedge"
+SHIPPED = Path(__file__).resolve().parent.parent / "configs" / "train" / "default.yaml"
 NUMPY_STEP = Path(__file__).resolve().parent.parent / "benchmarks" / "numpy_step.py"
 
 
@@ -29,13 +30,14 @@ def benchmark(
         import torch
 
         from agents import speed
-        from agents.ppo import PPOSettings, make_model
+        from agents.experiment import TrainSettings
+        from agents.ppo import make_model
         from agents.rules import load_rules
         from envs.worlds import make_bank
-        from telemetry.provenance import git_commit, versions, write_json
+        from telemetry.provenance import git_commit, processor, versions, write_json
 
         torch.set_num_threads(1)
-        settings, book, ppo = EnvSettings(), load_rules(), PPOSettings()
+        settings, book, ppo = EnvSettings(), load_rules(), load_config(TrainSettings, SHIPPED, None).ppo
         trained = settings.model_copy(update={"task": book.task(settings.task)})
         bank, rule = make_bank(trained.source, trained.task), book.policy(START_RULE, trained.task)
 
@@ -63,7 +65,7 @@ def benchmark(
             figures["from_stable_baselines3_defaults"] = speed.steps_from_defaults(trained, ppo, make, passes=3)
             show(6)
         figures["machine"] = {
-            "processor": _processor(),
+            "processor": processor(),
             "python": platform.python_version(),
             "date": datetime.now(UTC).date().isoformat(),
         }
@@ -88,12 +90,6 @@ def _print(figures: dict[str, Any], prefix: str = "") -> None:
             typer.echo(f"{prefix}{name}: {value:,.2f}")
         elif isinstance(value, dict) and name not in ("machine", "versions"):
             _print(value, f"{prefix}{name}.")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

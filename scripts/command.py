@@ -20,6 +20,8 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, d
 
 
 _ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_BUNDLE = _ROOT / "bundles" / "default"
+"""The shipped agent."""
 _FLOORS = ("telemetry", "forecasting", "simulators", "envs", "agents", "advisory")
 
 

@@ -23,6 +23,7 @@ from telemetry.scale import fleet_scale
 from telemetry.trace import Trace
 
 Forecasts = Literal["quantiles", "point", "none", "perfect"]
+AnomalyScores = Literal["detector", "none", "perfect"]
 WARMUP_DAYS = 2
 _WEEK_MINUTES = 7 * 1440
 _MONDAY = np.datetime64("1970-01-05T00:00", "m")
@@ -165,6 +166,26 @@ def _ablate(
     mean = (total[ahead] - total[ahead - TICKS_PER_ROW]) / TICKS_PER_ROW
     future = np.repeat(mean[:, :, None], levels, axis=2).astype(np.float32)
     return Annotation(future, np.ones(rows, np.bool_), annotation.anomaly_score)
+
+
+def with_anomaly_scores(scenario: Scenario, scores: AnomalyScores, metric_delay_ticks: int) -> Scenario:
+    """Replace the anomaly scores of a scenario.
+
+    Args:
+        scenario: Made with the detector's scores.
+        scores: ``detector`` leaves them; ``none`` is 0 throughout; ``perfect`` is 1 where the newest visible ticks
+            of a row touch the window of a labelled anomaly, else 0. Only generated scenarios have labels.
+        metric_delay_ticks: As in ``make_scenario``.
+    """
+    if scores == "detector":
+        return scenario
+    annotation = scenario.annotation
+    found = np.zeros(len(annotation.anomaly_score), np.float32)
+    if scores == "perfect":
+        end = TICKS_PER_ROW * np.arange(len(found)) - metric_delay_ticks
+        for label in scenario.labels:
+            found[(label.start_tick < end) & (end - TICKS_PER_ROW < label.end_tick)] = 1.0
+    return replace(scenario, annotation=replace(annotation, anomaly_score=found))
 
 
 def generate(

@@ -67,6 +67,7 @@ def test_help_is_quick_to_import_and_says_what_the_command_does(command: str) ->
 
 
 def config_models() -> dict[str, type[BaseModel]]:
+    from agents.ablation import Rows
     from agents.experiment import TrainSettings
     from agents.rules import RuleBook, TraceBooks
     from agents.tuning import TuneSettings
@@ -78,6 +79,7 @@ def config_models() -> dict[str, type[BaseModel]]:
     from telemetry.splits import Splits
 
     return {
+        "ablations": Rows,
         "calibrate": CalibrationSettings,
         "calibration": RuleBook,
         "env": EnvSettings,
