@@ -221,6 +221,7 @@ def write_validation(folder: Path, prepared: Preparation) -> None:
             "best_rule": prepared.best_rule,
             "advisor": prepared.advisor_name,
             "rules": prepared.ratios,
+            "replayed": [Path(trace).stem for trace in prepared.env.source.traces],
             "history": [{"timesteps": n, "total_over_reference": r, "bad_fraction": b} for n, r, b in history],
         },
     )

@@ -126,7 +126,7 @@ def with_advisor(bundle_folder: Path, out: Path, advisor: str | None, *, signed:
     return folder
 
 
-@pytest.mark.parametrize("advisor", [None, "forecast", "nobody"])
+@pytest.mark.parametrize("advisor", [None, "static", "nobody"])
 def test_a_bundle_of_another_advisor_is_refused(bundle_folder: Path, tmp_path: Path, advisor: str | None) -> None:
     assert load_bundle(bundle_folder).advisor != advisor
     changed = with_advisor(bundle_folder, tmp_path / "bundle", advisor, signed=False)

@@ -25,6 +25,7 @@ from envs.vector import InfrastructureVectorEnv
 from simulators.bank import Bank
 
 ROOT = Path(__file__).resolve().parents[2]
+LEARNED = 2 + 9 + 12  # a shift of scale and spot share, a logit of each launch specification and scaling policy
 
 
 @pytest.fixture
@@ -63,19 +64,18 @@ def test_they_agree_on_observations_of_real_fleets(
 
 def with_one_weight_changed(policy_onnx: bytes, by: float, place: int = 0) -> bytes:
     proto = onnx.load_from_string(policy_onnx)
-    learned = 2 + 9 + 12  # a shift of scale and spot, and a logit of each launch specification and scaling policy
-    biases = [item for item in proto.graph.initializer if list(item.dims) == [learned]]
-    assert len(biases) == 1
-    values = onnx.numpy_helper.to_array(biases[0]).copy()
-    values[place] += by
-    biases[0].CopyFrom(onnx.numpy_helper.from_array(values, biases[0].name))
+    last = [item for item in proto.graph.initializer if list(item.dims) == [LEARNED, 16]]
+    assert len(last) == 1
+    values = onnx.numpy_helper.to_array(last[0]).copy()
+    values[place, 0] += by
+    last[0].CopyFrom(onnx.numpy_helper.from_array(values, last[0].name))
     return proto.SerializeToString()
 
 
 def test_a_policy_with_another_weight_is_not_exported(model: PPO, bundle_folder: Path, task: TaskSettings) -> None:
     policy = (bundle_folder / POLICY_FILE).read_bytes()
     assert check_parity(model, with_one_weight_changed(policy, 0.0), task) <= TOLERANCE
-    for place in range(2 + 9 + 12):
+    for place in range(LEARNED):
         with pytest.raises(ExportError, match="logits differ"):
             check_parity(model, with_one_weight_changed(policy, 0.01, place), task)
 
