@@ -20,5 +20,7 @@ def untrained_bundle(rules: RuleBook, advisor: str, task: TaskSettings, bank: Ba
         # torch 2.13's exporter warns about its own use of a pytree class.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         model = make_model(EnvSettings(task=task), ppo, bank=bank, advisor=rules.policy(advisor, task), seed=0)
-        export_bundle(model, task, rules, path, best_rule=advisor, advisor=advisor, card="# Card\n", seeds=[0])
+        export_bundle(
+            model, task, rules, path, best_rule=advisor, advisor=advisor, masks=None, card="# Card\n", seeds=[0]
+        )
     return path
