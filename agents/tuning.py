@@ -353,7 +353,7 @@ def finish(study: optuna.Study, trial: optuna.Trial, settings: TuneSettings, out
 def write_results(study: optuna.Study, settings: TuneSettings, folder: Path) -> FrozenTrial | None:
     """Write every trial that was begun as CSV and the best one's configuration as YAML; return the best, if any.
 
-    The configuration, one for training, holds all hyper-parameters, and of the rest what differs from the defaults.
+    The configuration, one for training, holds all hyper-parameters and whatever else differs from the defaults.
     """
     begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
     write_text(folder / TRIALS_FILE, _table(begun, list(settings.space)))
