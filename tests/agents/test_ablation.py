@@ -294,7 +294,7 @@ def test_the_csv_has_a_line_per_trial(tmp_path: Path) -> None:
     found = found_by_hand()
     del found[0]["played"][TEST], found[0]["played"][ANOMALIES]
     write_csv(found, tmp_path / "ablations.csv")
-    lines = list(csv.DictReader((tmp_path / "ablations.csv").open()))
+    lines = list(csv.DictReader((tmp_path / "ablations.csv").read_text().splitlines()))
     assert len(lines) == 6
     assert (lines[0]["row"], lines[0]["seed"], lines[0]["validation_total"]) == ("base", "0", "0.5")
     assert (lines[0]["test_total"], lines[0]["launches_per_day"]) == ("", "40.0")

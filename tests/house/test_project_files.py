@@ -80,6 +80,7 @@ def config_models() -> dict[str, type[BaseModel]]:
 
     return {
         "ablations": Rows,
+        "ablations_variants": Rows,
         "calibrate": CalibrationSettings,
         "calibration": RuleBook,
         "env": EnvSettings,
