@@ -4,10 +4,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench clean
+.PHONY: help demo reproduce test check lint bench clean
 
 help:
 	@echo "make demo [TRACE=file]  install, then calibrate, train, compare, export and ask the service (runs/demo/)"
+	@echo "make reproduce          train five seeds, ship the best on validation, judge all of them (runs/reproduce/; hours)"
 	@echo "make test               install what tests need, run them all"
 	@echo "make check              formatting, types, layers and the quick tests"
 	@echo "make bench              measure speed (benchmarks/)"
@@ -28,6 +29,9 @@ help:
 
 demo: .venv/installed
 	@$(BIN)/python scripts/demo.py --out $(DEMO) $(if $(TRACE),--trace '$(TRACE)')
+
+reproduce: .venv/installed
+	$(BIN)/python scripts/reproduce.py --out runs/reproduce
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -128,7 +128,7 @@ def advise(request: RecommendationRequest, model: ServedModel, request_id: str) 
     situation = read_situation(request, model)
     preferences = policy_preferences(model, situation)
     decision = decide(model, situation, request.constraints, preferences)
-    rule = decide(model, situation, request.constraints, rule_preferences(model))
+    rule = decide(model, situation, request.constraints, rule_preferences(model, situation))
     fleet, after = _fleets(model, situation, decision)
     return Recommendation(
         request_id=request_id,

@@ -251,10 +251,10 @@ def _outdated(model: ServedModel, situation: Situation, spec: int) -> bool:
     return bool(counts.any())
 
 
-def rule_preferences(model: ServedModel) -> list[Preference]:
-    """Return preferences that take the best calibrated rule, or what is closest to it."""
+def rule_preferences(model: ServedModel, situation: Situation) -> list[Preference]:
+    """Return preferences that take what the best calibrated rule would do, or what is closest to it."""
     task = model.task
-    action = model.bundle.rules.action(model.bundle.spec["best_rule"], task)
+    action = model.bundle.rules.policy(model.bundle.spec["best_rule"], task).act(situation.records)[0]
     sizes = (2 * MAX_SCALE + 1, len(task.candidates) + 1, task.num_spot_levels, len(task.menu))
     parts = [-np.abs(np.arange(size) - choice).astype(np.float64) for size, choice in zip(sizes, action, strict=True)]
     if action[1] != KEEP:

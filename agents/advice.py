@@ -38,6 +38,10 @@ class AdvisedCodec:
         out[:, -len(PARTS) :] = self._advisor.act(readings) / self._largest
         return out
 
+    def advised(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the actions [N, 4] that observations [N, F + 4] end with."""
+        return np.asarray(np.rint(observations[:, -len(PARTS) :] * self._largest), np.int64)
+
     def as_dict(self, observation: NDArray[np.float32]) -> dict[str, float]:
         """Return one observation by component name; the advised action's parts are ``advice <part>``."""
         advice = {f"advice {part}": float(value) for part, value in zip(PARTS, observation[-len(PARTS) :], strict=True)}

@@ -199,17 +199,9 @@ class Bundle:
         return str(self.manifest["files"][POLICY_FILE])[:12]
 
     def codec(self) -> ObservationCodec | AdvisedCodec:
-        """Return what turns telemetry into the policy's observation.
-
-        Raises:
-            BundleError: The advising rule is not among the bundle's rules.
-        """
-        if self.advisor is None:
-            return make_codec(self.task, None)
-        try:
-            return make_codec(self.task, self.rules.policy(self.advisor, self.task), self.masks)
-        except KeyError as error:
-            raise BundleError(f"{SPEC_FILE}: advisor: {error.args[0]}") from error
+        """Return what turns telemetry into the policy's observation."""
+        advisor = None if self.advisor is None else self.rules.policy(self.advisor, self.task)
+        return make_codec(self.task, advisor, self.masks)
 
     def policy(self) -> "LearnedPolicy":
         """Return the policy, ready to decide; each call makes a new one."""
@@ -260,9 +252,14 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
             f"{path}: its observation and action schema {spec['schema_hash']} differs from this version's "
             f"{expected}; make it again with: python scripts/export.py RUN --out BUNDLE"
         )
+    rules = RuleBook.model_validate_json(files[RULES_NAME])
+    names = [rule.name for rule in rules.rules]
+    for key, allowed in (("best_rule", names), ("advisor", [*names, None])):
+        if spec[key] not in allowed:
+            raise BundleError(f"{path}: {SPEC_FILE}: {key}: unknown rule {spec[key]!r}; known: {', '.join(names)}")
     return Bundle(
         task=task,
-        rules=RuleBook.model_validate_json(files[RULES_NAME]),
+        rules=rules,
         advisor=spec["advisor"],
         masks=None if spec["masks"] is None else ActionMasks(task, spec["masks"]),
         spec=spec,

@@ -116,19 +116,19 @@ def open_study(rule: Rule, ground: Ground, name: str, storage: Path | None) -> o
     if stored is None:
         study.set_user_attr(_IDENTITY, identity)
     elif stored != identity:
-        key, found, expected = _difference(stored, identity)
+        key, found, expected = first_difference(stored, identity)
         raise ValueError(
             f"{storage}: study {name!r} has another {key}: {found}; expected {expected}; give another --storage"
         )
     return study
 
 
-def _difference(stored: dict[str, Any], expected: dict[str, Any]) -> tuple[str, Any, Any]:
+def first_difference(stored: dict[str, Any], expected: dict[str, Any]) -> tuple[str, Any, Any]:
     """Return the path of the first key that differs, and both values."""
     key = next(key for key in expected | stored if stored.get(key) != expected.get(key))
     found, wanted = stored.get(key), expected.get(key)
     if isinstance(found, dict) and isinstance(wanted, dict):
-        inner, found, wanted = _difference(found, wanted)
+        inner, found, wanted = first_difference(found, wanted)
         key = f"{key}.{inner}"
     return key, found, wanted
 

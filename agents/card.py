@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-_SOURCES = {
+SOURCES = {
     "worldcup98_1min": (
         "HTTP requests to the France 98 World Cup site (Arlitt & Jin 1998)",
         "logs (C) 1997-1999 Hewlett-Packard Company, freely usable with their notice (see NOTICE)",
@@ -13,6 +13,10 @@ _SOURCES = {
     "azure_vm_total_cpu_2017_5min": ("CPU of Azure VMs, 2017 public trace (Cortez et al. 2017)", "CC BY 4.0"),
     "surf_lisa_jobs_2022_5min": ("jobs on the SURF Lisa cluster, 2022", "CC BY 4.0"),
 }
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if name.endswith(".json") else name
 
 
 def _start(advisor: str | None) -> str:
@@ -42,14 +46,14 @@ def model_card(settings: dict[str, Any], calibration: dict[str, str], validation
         "| source | what | licence |",
         "| --- | --- | --- |",
     ]
-    for name in source["models"]:
-        what, licence = _SOURCES.get(name, ("a workload model of this name", "of its trace"))
+    for name in map(_stem, source["models"]):
+        what, licence = SOURCES.get(name, ("a workload model of this name", "of its trace"))
         lines.append(f"| workload model fitted to {name} (first 70 %) | {what} | {licence} |")
-    patterns = source["patterns"] or ["the patterns of the training split"]
+    patterns = dict.fromkeys(source["patterns"] or ["the patterns of the training split"])
     lines.append(f"| named patterns: {', '.join(patterns)} | generated | none |")
-    for path in source["traces"]:
-        what, licence = _SOURCES.get(Path(path).stem, ("a trace of this name", "of its publisher"))
-        lines.append(f"| trace {Path(path).stem}, replayed (its training part) | {what} | {licence} |")
+    for name in validation["replayed"]:
+        what, licence = SOURCES.get(name, ("a trace of this name", "of its publisher"))
+        lines.append(f"| {name}, replayed (its training part) | {what} | {licence} |")
     lines += [
         "",
         "## Training",
@@ -76,8 +80,8 @@ def model_card(settings: dict[str, Any], calibration: dict[str, str], validation
         "",
         "- Trained and tested in a simulator built on AWS's documents and public measurements; nothing was checked",
         "  against a live account.",
-        "- One service, one Region, requests that need CPU; memory, network, commitments and burstable credits are not",
-        "  modelled.",
+        "- One service whose requests need CPU above all, in one Region; Savings Plans and burstable types were not",
+        "  trained on.",
         "- Worlds unlike the ones above (see the report of your own trace) may cost more than the rule it began with.",
     ]
     return "\n".join(lines) + "\n"

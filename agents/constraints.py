@@ -1,7 +1,7 @@
 """Limits on what a learned policy may do more of than the rule it started from, priced by Lagrange multipliers."""
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from envs.reward import Terms, total_reward
 from envs.settings import RewardWeights
 
 Counted = Literal["bad_minutes", "launches", "type_changes"]
-COUNTED: Final[tuple[Counted, ...]] = ("bad_minutes", "launches", "type_changes")
 
 
 class Constraint(BaseModel):

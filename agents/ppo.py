@@ -11,16 +11,27 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger, make_output_format
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 from agents.advice import make_codec
 from agents.constraints import ConstrainedReward, Constraint, Counted, LagrangianCallback
 from agents.continuous import ContinuousResidualPolicy
 from agents.imitation import ImitationSettings
+from agents.lean_policy import LeanPolicy
 from agents.masked import MaskedResidualPolicy
-from agents.monitoring import CheckpointCallback, CurvesCallback, ValidationCallback
+from agents.monitoring import (
+    CURVE_METRICS,
+    VALIDATION_METRICS,
+    CheckpointCallback,
+    CurvesCallback,
+    HyperParametersCallback,
+    TimingCallback,
+    ValidationCallback,
+)
 from agents.policies import Policy
 from agents.residual import ExplorationSettings, ResidualActor, ResidualPolicy
+from agents.rollout_buffer import GatheringRolloutBuffer
 from envs.action import PARTS
 from envs.masks import ActionMasks, MaskedCodec, MenuPart
 from envs.observation import DESIRED_UNIT, ObservationEncoder, observation_features
@@ -123,12 +134,12 @@ def training_codec(task: TaskSettings, ppo: PPOSettings, advisor: Policy | None)
     return MaskedCodec(make_codec(task, advisor, masks), masks)
 
 
-def _policy_class(ppo: PPOSettings, advised: bool) -> str | type[ResidualActor]:
+def _policy_class(ppo: PPOSettings, advised: bool) -> str | type[ActorCriticPolicy]:
     if not advised:
-        return "MlpPolicy"
+        return "MlpPolicy" if ppo.masks or ppo.continuous else LeanPolicy
     if ppo.continuous:
         return ContinuousResidualPolicy
-    return MaskedResidualPolicy if ppo.masks else ResidualPolicy
+    return cast(type[ActorCriticPolicy], MaskedResidualPolicy) if ppo.masks else ResidualPolicy
 
 
 def _network(settings: EnvSettings, ppo: PPOSettings, advised: bool) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def make_model(
     if ppo.stack > 1:
         env = VecFrameStack(env, ppo.stack)
     model = ppo.algorithm(
-        _policy_class(ppo, advisor is not None),  # type: ignore[arg-type]
+        _policy_class(ppo, advisor is not None),
         env,
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
@@ -202,6 +213,7 @@ def make_model(
         vf_coef=ppo.vf_coef,
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
+        rollout_buffer_class=None if ppo.masks else GatheringRolloutBuffer,
         policy_kwargs=_network(settings, ppo, advisor is not None),
         seed=seed,
         device="cpu",
@@ -300,8 +312,11 @@ class TrainingRun:
             prepare(model)
         self._validation = validation
         model.set_logger(self._logger(done))
+        metrics = CURVE_METRICS if validation is None else (*VALIDATION_METRICS, *CURVE_METRICS)
         callbacks: list[BaseCallback] = [
             ExplorationSchedule(self.ppo.ent_coef),
+            HyperParametersCallback({**self.ppo.model_dump(mode="json"), "seed": self.seed}, metrics),
+            TimingCallback(validation),
             CurvesCallback(self.settings.task),
             CheckpointCallback(self._checkpoint),
         ]

@@ -10,13 +10,14 @@ AAAI 2024, arXiv 2312.11091).
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
+from agents.lean_policy import JointCategorical, LeanPolicy
 from envs.action import KEEP, PARTS
 
 _ORDERED: Final = (0, 2)
@@ -32,7 +33,8 @@ class ExplorationSettings(BaseModel):
         final_scale_sigma: At the end.
         spot_sigma: Standard deviation of the spot part, in steps of the action.
         specification_share: Probability of other launch specifications than the advised one, together, at the start.
-        keep_share: Probability, at the start, of keeping the specification where another one is advised.
+        keep_share: Probability, at the start, of keeping the specification where another one is advised. The two
+            together are below 0.5, so that the advised one is the likeliest.
         policy_share: Probability of other scaling policies than the advised one, together, at the start.
         correlation: Of the noise of two decisions in a row; 0 is white noise.
     """
@@ -44,8 +46,22 @@ class ExplorationSettings(BaseModel):
     spot_sigma: float = Field(0.4, gt=0.05)
     specification_share: float = Field(0.005, gt=0, lt=1)
     keep_share: float = Field(0.1, gt=0, lt=1)
-    policy_share: float = Field(0.02, gt=0, lt=1)
+    policy_share: float = Field(0.02, gt=0, lt=0.5)
     correlation: float = Field(0.9, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _advised_is_likeliest(self) -> "ExplorationSettings":
+        if self.specification_share + self.keep_share >= 0.5:
+            raise ValueError(
+                f"specification_share {self.specification_share} and keep_share {self.keep_share} add up to "
+                f"{self.specification_share + self.keep_share:g}; expected less than 0.5"
+            )
+        return self
+
+
+def _log_odds(share: float, choices: int) -> float:
+    """Return the logit of one choice, the others' being 0, that leaves them ``share`` together."""
+    return math.log((1.0 - share) * max(choices - 1, 1) / share)
 
 
 class ResidualHead(nn.Module):
@@ -84,13 +100,12 @@ class ResidualHead(nn.Module):
             self.register_buffer(f"index_{part}", torch.arange(count, dtype=torch.float32), persistent=False)
         self.register_buffer("scale_sigma", torch.tensor(exploration.scale_sigma))
         self._spot_sigma = exploration.spot_sigma
-        others = exploration.specification_share / max(choices[1] - 2, 1)
-        advised = 1.0 - exploration.specification_share - exploration.keep_share
-        self._advised_specification = math.log(advised / others)
-        self._keep = math.log(exploration.keep_share / others)
-        self._advised_policy = math.log(
-            (1.0 - exploration.policy_share) * max(choices[3] - 1, 1) / exploration.policy_share
-        )
+        strays, keeps = exploration.specification_share, exploration.keep_share
+        others = strays / max(choices[1] - 2, 1)
+        self._advised_specification = math.log((1.0 - strays - keeps) / others)
+        self._keep = math.log(keeps / others)
+        self._advised_keep = _log_odds(strays, choices[1])
+        self._advised_policy = _log_odds(exploration.policy_share, choices[3])
         barred = torch.zeros(choices[3])
         if allowed_policies:
             barred[:] = _IMPOSSIBLE
@@ -108,8 +123,9 @@ class ResidualHead(nn.Module):
         shifted = scale + unit * learned[:, 0:1]
         free = learned[:, len(_ORDERED) :]
         index = self.index_1
-        prior = self._advised_specification * torch.eq(index, specification).float()
-        prior = prior + self._keep * (torch.eq(index, KEEP) & torch.ne(specification, KEEP)).float()
+        keep, advised_keep = torch.eq(index, KEEP), torch.eq(specification, KEEP)
+        prior = self._advised_specification * (torch.eq(index, specification) & ~advised_keep).float()
+        prior = prior + torch.where(advised_keep, self._advised_keep, self._keep) * keep.float()
         favoured = self._advised_policy * torch.eq(self.index_3, policy).float()
         return torch.cat(
             [
@@ -227,7 +243,7 @@ class ResidualActor(BasePolicy):
         return self._noise
 
 
-class ResidualPolicy(ResidualActor, ActorCriticPolicy):
+class ResidualPolicy(ResidualActor, LeanPolicy):
     """stable-baselines3's actor and critic with a ``ResidualHead``, and noise that lasts."""
 
     def forward(
@@ -237,6 +253,6 @@ class ResidualPolicy(ResidualActor, ActorCriticPolicy):
         if deterministic or self._exploration.correlation == 0.0:
             return super().forward(obs, deterministic)
         latent_policy, latent_value = self.mlp_extractor(self.extract_features(obs))
-        distribution = self._get_action_dist_from_latent(latent_policy)
-        actions = self._draw(distribution.distribution, len(obs))  # type: ignore[arg-type]
+        distribution = cast(JointCategorical, self._get_action_dist_from_latent(latent_policy))
+        actions = distribution.at(self._correlated_quantiles(len(obs)).t())
         return actions, self.value_net(latent_value), distribution.log_prob(actions)

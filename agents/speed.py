@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -13,7 +13,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from agents.ppo import PPOSettings, make_model
+from agents.lean_policy import LeanPolicy
+from agents.ppo import PPOSettings
+from agents.rollout_buffer import GatheringRolloutBuffer
 from envs.action import decode
 from envs.core import InfrastructureEnv
 from envs.observation import schema_hash
@@ -22,6 +24,7 @@ from envs.settings import EnvSettings
 from envs.vector import InfrastructureVectorEnv
 from envs.worlds import make_bank
 from simulators.autoscaling import is_absolute
+from simulators.bank import Bank
 from simulators.records import TICK_S
 
 _COUNTED = ("launches", "interruptions", "type_changes", "retried_requests", "launch_failures", "bad_minutes")
@@ -244,43 +247,71 @@ class FreeVecEnv(VecEnv):
 
 
 def _learning_speed(model: PPO, rollouts: int) -> float:
-    per_rollout = model.n_steps * model.n_envs
-    model.learn(per_rollout)
-    began = time.perf_counter()
-    model.learn(rollouts * per_rollout)
-    return rollouts * per_rollout / (time.perf_counter() - began)
+    decisions = rollouts * model.n_steps * model.n_envs
+    began = time.process_time()
+    model.learn(decisions, reset_num_timesteps=False)
+    return decisions / (time.process_time() - began)
 
 
-def ppo_speed(settings: EnvSettings, ppo: PPOSettings, rollouts: int) -> dict[str, float]:
-    """Train on our environment and on one that costs nothing, in turn; return decisions per second of each."""
-    bank = make_bank(settings.source, settings.task)
-    model = make_model(settings, ppo, bank=bank, advisor=None, seed=0)
-    ceiling = make_model(settings, ppo, bank=bank, advisor=None, seed=0)
-    ceiling.set_env(FreeVecEnv(InfrastructureVecEnv(settings, ppo.n_envs, bank=bank)))
-    ours, free = [], []
-    for _ in range(2):
-        ours.append(_learning_speed(model, rollouts))
-        free.append(_learning_speed(ceiling, rollouts))
+def ppo_speed(make: Callable[[], PPO], passes: int) -> dict[str, float]:
+    """Train a model and its like on an environment that costs nothing, a rollout each in turn.
+
+    Both figures are medians over the passes, decisions per second of processor time; their ratio is the median of the
+    passes' own.
+    """
+    model, ceiling = make(), make()
+    ceiling.set_env(FreeVecEnv(cast(VecEnv, ceiling.env)))
+    for item in (model, ceiling):
+        item.learn(item.n_steps * item.n_envs)
+    ours, free = np.array([[_learning_speed(item, 1) for item in (model, ceiling)] for _ in range(passes)]).T
     return {
-        "ppo_steps_per_second": float(np.mean(ours)),
-        "ppo_ceiling_steps_per_second": float(np.mean(free)),
-        "ppo_share_of_ceiling": float(np.mean(ours) / np.mean(free)),
+        "ppo_steps_per_second": float(np.median(ours)),
+        "ppo_ceiling_steps_per_second": float(np.median(free)),
+        "ppo_share_of_ceiling": float(np.median(ours / free)),
     }
 
 
-def default_ppo_speed(settings: EnvSettings, steps: int) -> float:
-    """Train stable-baselines3's default PPO on eight environments in a DummyVecEnv; return decisions per second."""
+def steps_from_defaults(
+    settings: EnvSettings, ppo: PPOSettings, make: Callable[[], PPO], passes: int
+) -> dict[str, dict[str, float]]:
+    """Return how fast PPO learns, from stable-baselines3's defaults to ours, one change at a time.
+
+    The defaults play eight environments in a ``DummyVecEnv``; each row keeps the changes of the rows before it, and the
+    last is the model of ``make``. Medians of ``passes`` over one rollout, in turn; the first also starts everything up.
+
+    Returns:
+        By step: ``steps_per_second`` of processor time, ``over_previous`` and ``over_defaults``.
+    """
     bank = make_bank(settings.source, settings.task)
+    fleets = InfrastructureVecEnv(settings, ppo.n_envs, bank=bank)
+    kwargs: dict[str, Any] = {"policy": "MlpPolicy", "env": _dummy_env(settings, bank), "device": "cpu", "seed": 0}
+    changes: dict[str, dict[str, Any]] = {
+        "stable-baselines3's defaults, 8 environments in a Python loop": {},
+        "8 fleets in one native batch": {"env": InfrastructureVecEnv(settings, 8, bank=bank)},
+        f"{ppo.n_envs} fleets, {ppo.n_steps} decisions of each": {"env": fleets, "n_steps": ppo.n_steps},
+        f"minibatches of {ppo.batch_size}": {"batch_size": ppo.batch_size},
+        f"{ppo.n_epochs} epochs": {"n_epochs": ppo.n_epochs},
+        "one distribution for all parts, fused Adam": {"policy": LeanPolicy},
+        "minibatches gathered once": {"rollout_buffer_class": GatheringRolloutBuffer},
+    }
+    models = {}
+    for name, change in changes.items():
+        kwargs |= change
+        models[name] = PPO(**kwargs)
+    models["as trained: starts at a rule"] = make()
+    speeds = [[_learning_speed(model, 1) for model in models.values()] for _ in range(passes)]
+    medians = np.median(speeds, axis=0)
+    over_previous = medians / np.concatenate([medians[:1], medians[:-1]])
+    rows = zip(models, medians, over_previous, medians / medians[0], strict=True)
+    return {
+        name: {"steps_per_second": float(speed), "over_previous": float(step), "over_defaults": float(whole)}
+        for name, speed, step, whole in rows
+    }
 
-    def make() -> InfrastructureEnv:
-        return InfrastructureEnv(settings, bank=bank)
 
-    factories: list[Callable[[], InfrastructureEnv]] = [make] * 8
-    model = PPO("MlpPolicy", DummyVecEnv(list(factories)), device="cpu", seed=0)
-    model.learn(1)
-    began = time.perf_counter()
-    model.learn(steps)
-    return float(model.num_timesteps / (time.perf_counter() - began))
+def _dummy_env(settings: EnvSettings, bank: Bank) -> DummyVecEnv:
+    factories: list[Callable[[], InfrastructureEnv]] = [lambda: InfrastructureEnv(settings, bank=bank)] * 8
+    return DummyVecEnv(list(factories))
 
 
 def cartpole_speed(envs: int, steps: int) -> float:

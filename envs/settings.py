@@ -16,9 +16,10 @@ from simulators.catalogue import (
 )
 from simulators.menu import ScalingPolicy, ScheduledSize, Step
 from simulators.physics import WorldSettings
+from simulators.randomization import Randomization
 from simulators.records import MAX_MEMBERS
 from simulators.regions import in_region
-from simulators.scenario import Forecasts
+from simulators.scenario import AnomalyScores, Forecasts
 from telemetry.splits import Split
 
 ENVIRONMENT_VERSION = "AWSInfrastructure-v0"
@@ -149,8 +150,10 @@ class WorldSource(BaseModel):
         first_seed: Position in the split's seed range at which the draws start.
         mean_instances: Reference instances that mean demand needs.
         forecasts: What the forecast part of the telemetry holds.
+        anomaly_scores: Where its anomaly score comes from; ``perfect`` knows the labels of generated scenarios.
         anomalies_per_week: Expected anomalies in each generated scenario, and in each market, a week.
         anomaly_difficulty: How strong they are.
+        randomization: Services and markets unlike the task's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,8 +170,10 @@ class WorldSource(BaseModel):
     first_seed: int = Field(0, ge=0)
     mean_instances: float = Field(20.0, ge=1, le=90)
     forecasts: Forecasts = "quantiles"
+    anomaly_scores: AnomalyScores = "detector"
     anomalies_per_week: float = Field(0.0, ge=0, le=100)
     anomaly_difficulty: Literal["easy", "hard", "mixed"] = "mixed"
+    randomization: Randomization = Randomization()
 
 
 class EnvSettings(BaseModel):

@@ -1,5 +1,6 @@
 """From settings to a world bank, built once and shared by every environment that asks for the same."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from simulators.bank import Bank
 from simulators.catalogue import Catalogue
 from simulators.futures import DEMAND_KINDS, generate_future
 from simulators.market import MarketTape, draw_market
-from simulators.physics import reference_rps_per_instance
-from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay
+from simulators.physics import WorldSettings, reference_rps_per_instance
+from simulators.scenario import WARMUP_DAYS, Scenario, generate, replay, with_anomaly_scores
 from simulators.workload import WorkloadModel, load_workload
 from simulators.worlds import build_bank, cross
 from telemetry.resample import to_ticks
@@ -27,6 +28,17 @@ def shipped_workloads() -> list[str]:
     return sorted(path.stem for path in WORKLOADS.glob("*.json"))
 
 
+def _patterns(source: WorldSource) -> tuple[str, ...]:
+    """Return the named patterns of a source; ValueError for one of another split."""
+    allowed = load_splits().patterns.of("train" if source.split == "validate" else source.split)
+    patterns = allowed if source.patterns is None else source.patterns
+    for name in patterns:
+        if name not in allowed:
+            known = ", ".join(allowed)
+            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
+    return patterns
+
+
 def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     """Draw or replay the demand tapes of a source.
 
@@ -34,23 +46,17 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
         ValueError: A pattern of another split, an unknown model, a seed outside the split's range.
         TraceError: A trace file that cannot be read.
     """
-    splits = load_splits()
-    seeds = splits.seed_range(source.split)
-    allowed = splits.patterns.of("train" if source.split == "validate" else source.split)
-    patterns = allowed if source.patterns is None else source.patterns
+    seeds = load_splits().seed_range(source.split)
+    patterns = _patterns(source)
     rps = reference_rps_per_instance(task.catalogue(), task.world.workload)
     scenarios = []
-    for name in patterns:
-        if name not in allowed:
-            known = ", ".join(allowed)
-            raise ValueError(f"pattern {name!r} does not belong to the {source.split} split; those that do: {known}")
     sources: list[str | WorkloadModel] = [*patterns, *(load_named_workload(name) for name in source.models)]
     for position, item in enumerate(sources):
         for draw in range(source.scenarios_per_source):
             seed = seeds[source.first_seed + position * source.scenarios_per_source + draw]
             scenarios.append(
                 generate(
-                    item,
+                    item if isinstance(item, str) else source.randomization.workload(item, seed),
                     days=source.days,
                     seed=seed,
                     rps_per_reference_instance=rps,
@@ -84,7 +90,20 @@ def draw_scenarios(source: WorldSource, task: TaskSettings) -> list[Scenario]:
     scenarios += [_replay_split(Path(path), source, task) for path in source.traces]
     if not scenarios:
         raise ValueError("the world source names no pattern, no model, no future and no trace")
-    return scenarios
+    delay = task.world.physics.metric_delay_ticks
+    return [with_anomaly_scores(item, source.anomaly_scores, delay) for item in scenarios]
+
+
+def tape_sources(source: WorldSource) -> list[str]:
+    """Return what each demand tape of a source's bank comes from, in the order of the bank's tapes.
+
+    A pattern's or a trace's name; ``model_<name>`` and ``future_<name>`` for a workload model.
+    """
+    patterns = _patterns(source)
+    drawn = [*patterns, *(f"model_{Path(name).stem}" for name in source.models)]
+    drawn += [f"future_{Path(name).stem}" for name in source.futures]
+    repeated = [name for name in drawn for _ in range(source.scenarios_per_source)]
+    return [*repeated, *(Path(path).stem for path in source.traces)]
 
 
 def load_named_workload(name: str) -> WorkloadModel:
@@ -133,7 +152,8 @@ def _draw_market(catalogue: Catalogue, source: WorldSource, seed: int) -> Market
         seed=seed,
         difficulty=source.anomaly_difficulty,
     )
-    return market_effects(anomalies, draw_market(catalogue, days=days, seed=seed), catalogue)
+    market = draw_market(catalogue, days=days, seed=seed, settings=source.randomization.market(seed))
+    return market_effects(anomalies, market, catalogue)
 
 
 @lru_cache(maxsize=4)
@@ -143,7 +163,16 @@ def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
     catalogue = task.catalogue()
     scenarios = draw_scenarios(source, task)
     markets = [_draw_market(catalogue, source, seeds[source.first_seed + index]) for index in range(source.markets)]
-    plans = cross(len(scenarios), len(markets))
+    services = source.randomization.worlds(task.world, seeds[source.first_seed])
+    plans = [replace(plan, settings=plan.scenario % len(services)) for plan in cross(len(scenarios), len(markets))]
     replayed = [plan for plan in plans if plan.scenario >= len(scenarios) - len(source.traces)]
     plans += replayed * (source.trace_repeats - 1)
-    return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=(task.world,))
+    scenarios = [_for_service(item, task, services[n % len(services)]) for n, item in enumerate(scenarios)]
+    return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=services)
+
+
+def _for_service(scenario: Scenario, task: TaskSettings, service: WorldSettings) -> Scenario:
+    """Return a demand tape, made for the task's own service, that asks as many instances of another service."""
+    catalogue = task.catalogue()
+    own, other = (reference_rps_per_instance(catalogue, item.workload) for item in (task.world, service))
+    return scenario.scaled(other / own)

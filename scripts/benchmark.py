@@ -5,13 +5,18 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from envs.settings import EnvSettings
-from scripts.command import clear_errors, progress_bar
+from scripts.command import clear_errors, load_config, progress_bar
 
+if TYPE_CHECKING:
+    from stable_baselines3 import PPO
+
+START_RULE = "spot-hedge"
+SHIPPED = Path(__file__).resolve().parent.parent / "configs" / "train" / "default.yaml"
 NUMPY_STEP = Path(__file__).resolve().parent.parent / "benchmarks" / "numpy_step.py"
 
 
@@ -25,11 +30,20 @@ def benchmark(
         import torch
 
         from agents import speed
-        from agents.ppo import PPOSettings
-        from telemetry.provenance import git_commit, versions, write_json
+        from agents.experiment import TrainSettings
+        from agents.ppo import make_model
+        from agents.rules import load_rules
+        from envs.worlds import make_bank
+        from telemetry.provenance import git_commit, processor, versions, write_json
 
         torch.set_num_threads(1)
-        settings = EnvSettings()
+        settings, book, ppo = EnvSettings(), load_rules(), load_config(TrainSettings, SHIPPED, None).ppo
+        trained = settings.model_copy(update={"task": book.task(settings.task)})
+        bank, rule = make_bank(trained.source, trained.task), book.policy(START_RULE, trained.task)
+
+        def make() -> "PPO":
+            return make_model(trained, ppo, bank=bank, advisor=rule, seed=0)
+
         with progress_bar("measuring", 6) as show:
             figures = speed.vector_speed(settings, envs, steps)
             figures["nanoseconds_per_step"] = speed.time_by_part(settings, envs, steps)
@@ -39,7 +53,7 @@ def benchmark(
             show(2)
             figures["single_env_steps_per_second"] = speed.single_speed(settings, 20_000)
             show(3)
-            figures |= speed.ppo_speed(settings, PPOSettings(), rollouts=6)
+            figures |= speed.ppo_speed(make, passes=12)
             show(4)
             cartpole = speed.cartpole_speed(64, 500)
             figures["rivals"] = {
@@ -48,12 +62,10 @@ def benchmark(
                 "numpy_step": numpy_step(settings, envs),
             }
             show(5)
-            figures["rivals"]["sb3_default_dummy_vec_env_8_ppo_steps_per_second"] = speed.default_ppo_speed(
-                settings, 8192
-            )
+            figures["from_stable_baselines3_defaults"] = speed.steps_from_defaults(trained, ppo, make, passes=3)
             show(6)
         figures["machine"] = {
-            "processor": _processor(),
+            "processor": processor(),
             "python": platform.python_version(),
             "date": datetime.now(UTC).date().isoformat(),
         }
@@ -78,12 +90,6 @@ def _print(figures: dict[str, Any], prefix: str = "") -> None:
             typer.echo(f"{prefix}{name}: {value:,.2f}")
         elif isinstance(value, dict) and name not in ("machine", "versions"):
             _print(value, f"{prefix}{name}.")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What every command shares: configuration files and overrides, one clear line for an error, a progress bar."""
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, d
 
 
 _ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_BUNDLE = _ROOT / "bundles" / "default"
+"""The shipped agent."""
 _FLOORS = ("telemetry", "forecasting", "simulators", "envs", "agents", "advisory")
 
 
@@ -41,11 +42,6 @@ def refuse_foreign_packages() -> None:
 
 
 refuse_foreign_packages()
-
-
-def data_folder() -> Path:
-    """Return the folder of the public traces: FLEETGYM_DATA, or shared/data beside the project."""
-    return Path(os.environ.get("FLEETGYM_DATA", _ROOT.parent / "shared" / "data"))
 
 
 class UsageError(ValueError):

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from scripts.command import UsageError, clear_errors, data_folder
+from scripts.command import UsageError, clear_errors
+from telemetry.splits import data_folder
 
 
 def compare_rules(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from scripts.command import ConfigOption, SetOption, clear_errors, load_config, progress_bar
+from scripts.command import DEFAULT_BUNDLE, ConfigOption, SetOption, clear_errors, load_config, progress_bar
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +27,7 @@ class DemoSettings(BaseModel):
         markets: Market seeds of the comparison.
         test_days: Days of each generated test scenario (without a trace).
         train: Training configuration file.
+        bundle: Agent that training goes on from; None starts at the best rule.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class DemoSettings(BaseModel):
     markets: int = Field(3, ge=1)
     test_days: int = Field(5, ge=1)
     train: Path = ROOT / "configs" / "train" / "demo.yaml"
+    bundle: Path | None = DEFAULT_BUNDLE
 
 
 def demo(
@@ -86,14 +88,14 @@ def _start_over_if_changed(out: Path, settings: DemoSettings, trace: Path | None
     from telemetry.provenance import write_json
 
     identity: dict[str, Any] = {
-        "settings": settings.model_dump(mode="json", exclude={"train"}),
+        "settings": settings.model_dump(mode="json", exclude={"train", "bundle"}),
         "train": load_config(TrainSettings, settings.train, None).model_dump(mode="json"),
+        "bundle": None if settings.bundle is None else _sha256(settings.bundle / "manifest.json"),
         "trace": None,
         "seed": seed,
     }
     if trace is not None:
-        digest = hashlib.sha256(trace.read_bytes()).hexdigest()
-        identity["trace"] = {"name": trace.name, "sha256": digest}
+        identity["trace"] = {"name": trace.name, "sha256": _sha256(trace)}
     marker = out / "demo.json"
     if marker.exists() and json.loads(marker.read_text()) == identity:
         return
@@ -102,6 +104,10 @@ def _start_over_if_changed(out: Path, settings: DemoSettings, trace: Path | None
             raise ValueError(f"{out} holds something that is not a demonstration; give another --out")
         shutil.rmtree(out)
     write_json(marker, identity)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _step(out: Path, title: str, result: Path, make: Callable[[Path], None]) -> Path:
@@ -120,7 +126,7 @@ def _train_settings(settings: DemoSettings, trace: Path | None, out: Path) -> An
     from agents.evaluation.worlds import fit_training_part
     from agents.experiment import TrainSettings
 
-    train = load_config(TrainSettings, settings.train, None)
+    train = load_config(TrainSettings, settings.train, None).model_copy(update={"start_from": settings.bundle})
     if trace is None:
         return train
     model = out / f"{trace.stem}-fitted.json"

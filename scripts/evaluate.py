@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.command import UsageError, clear_errors, data_folder
-
-_DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "default"
+from scripts.command import DEFAULT_BUNDLE, UsageError, clear_errors
+from telemetry.splits import data_folder
 
 
 def evaluate(
@@ -19,6 +18,9 @@ def evaluate(
     bundle: Annotated[
         Path | None,
         typer.Option(help="Bundle whose rules, task and policy are compared; bundles/default, or the rules alone."),
+    ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Bundle of another training seed, scored beside the bundle's; repeatable.")
     ] = None,
     traces: Annotated[Path | None, typer.Option(help="Folder of trace files, or one file.")] = None,
     split: Annotated[str | None, typer.Option(help="'test': the committed list, from --data.")] = None,
@@ -54,7 +56,7 @@ def evaluate(
         from envs.settings import WorldSource
         from telemetry.provenance import write_record
 
-        lineup = _lineup(bundle, policy)
+        lineup = _lineup(bundle, also or [], policy)
         tested = demand.scenarios(lineup.task, on_broken=on_broken, say=say, apart=apart)
         names = {item.name for item in tested}
         usable = [path for path in demand.files if path.stem in names]
@@ -76,7 +78,7 @@ def evaluate(
             planner=planner,
             say=lambda line: say(f"playing {line}"),
         )
-        write_record(out, config=_resolved(bundle, traces, split, policy, markets, mean_instances), seed=None)
+        write_record(out, config=_resolved(bundle, also, traces, split, policy, markets, mean_instances), seed=None)
         typer.echo(content["first_line"])
         typer.echo(f"report: {out / 'report.md'}")
     if content["partial"]:
@@ -89,18 +91,20 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _lineup(bundle: Path | None, policy: str | None) -> Any:
-    """Return who is compared: a bundle's rules and policy, or the shipped rules; and anyone's policy."""
+def _lineup(bundle: Path | None, also: list[Path], policy: str | None) -> Any:
+    """Return who is compared: a bundle's rules and policy, other training seeds, or the rules; and anyone's policy."""
     from agents.bundle import load_bundle
     from agents.evaluation.scoring import Lineup, bundle_lineup
     from agents.policies import load_policy
     from agents.rules import load_rules
     from envs.settings import TaskSettings
 
-    if bundle is None and _DEFAULT_BUNDLE.exists():
-        bundle = _DEFAULT_BUNDLE
+    if bundle is None and DEFAULT_BUNDLE.exists():
+        bundle = DEFAULT_BUNDLE
     if bundle is not None:
-        lineup = bundle_lineup(load_bundle(bundle))
+        lineup = bundle_lineup(load_bundle(bundle), {path: load_bundle(path) for path in also})
+    elif also:
+        raise UsageError(f"--also {also[0]}: there is no bundle beside which it could be scored; give --bundle")
     else:
         book = load_rules()
         lineup = Lineup(book, book.task(TaskSettings()))
@@ -116,8 +120,14 @@ def _lineup(bundle: Path | None, policy: str | None) -> Any:
 
 
 def _resolved(*values: Any) -> dict[str, Any]:
-    names = ("bundle", "traces", "split", "policy", "markets", "mean_instances")
-    return {name: str(value) if isinstance(value, Path) else value for name, value in zip(names, values, strict=True)}
+    names = ("bundle", "also", "traces", "split", "policy", "markets", "mean_instances")
+    return {name: _plain(value) for name, value in zip(names, values, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _demand(traces: Path | None, split: str | None, data: Path | None, mean_instances: float) -> Any:

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from scripts.command import UsageError, clear_errors, data_folder
+from scripts.command import UsageError, clear_errors
+from telemetry.splits import data_folder
 
 _Item = TypeVar("_Item")
 

@@ -19,7 +19,6 @@ from simulators.market_settings import (
 )
 from simulators.validation.recorded_spells import (
     GROUPS,
-    data_folder,
     probe_period_s,
     read_availability,
     recorded_spells,
@@ -27,6 +26,7 @@ from simulators.validation.recorded_spells import (
 from simulators.validation.spot_hot_pools import match_group
 from simulators.validation.spot_statistics import daily_amplitude, log_moments, spells, variation
 from telemetry.provenance import write_json
+from telemetry.splits import data_folder
 
 BATCH_FILES = {
     16: "skypilot_availability_16-node_aws-08-27-2023.parquet",

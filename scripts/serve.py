@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.command import clear_errors
+from scripts.command import DEFAULT_BUNDLE, clear_errors
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
@@ -29,8 +29,8 @@ def _bound_socket(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    bundle: Annotated[Path, typer.Option(help="Bundle folder or .zip.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle folder or .zip; the shipped agent.")] = DEFAULT_BUNDLE,
     host: Annotated[str, typer.Option(help="Address to listen on. There is no authentication.")] = "127.0.0.1",
 ) -> None:
     """Run the advisory service, one process, until it is interrupted."""

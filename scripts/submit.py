@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scripts.command import UsageError, clear_errors, data_folder
+from scripts.command import UsageError, clear_errors
+from telemetry.splits import data_folder
 
 if TYPE_CHECKING:
     from agents.evaluation.submissions import Details

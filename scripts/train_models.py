@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scripts.command import UsageError, clear_errors, data_folder, progress_bar
+from scripts.command import UsageError, clear_errors, progress_bar
+from telemetry.splits import data_folder
 
 
 def train_models(

@@ -4,7 +4,7 @@ It comes from a replayed trace, from a fitted workload model, or from a named pa
 written by the forecasting floor, which sees each minute only after it is complete and delivered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from telemetry.scale import fleet_scale
 from telemetry.trace import Trace
 
 Forecasts = Literal["quantiles", "point", "none", "perfect"]
+AnomalyScores = Literal["detector", "none", "perfect"]
 WARMUP_DAYS = 2
 _WEEK_MINUTES = 7 * 1440
 _MONDAY = np.datetime64("1970-01-05T00:00", "m")
@@ -65,6 +66,20 @@ class Scenario:
     metric_gap: NDArray[np.bool_]
     predictive_rps: NDArray[np.float32]
     labels: tuple[Anomaly, ...] = ()
+
+    def scaled(self, factor: float) -> "Scenario":
+        """Return the same tape with demand, and what was forecast of it, ``factor`` times as large."""
+        if factor == 1.0:
+            return self
+        annotation = replace(self.annotation, forecast_rps=(factor * self.annotation.forecast_rps).astype(np.float32))
+        return replace(
+            self,
+            demand_rps=(factor * self.demand_rps).astype(np.float32),
+            annotation=annotation,
+            mean_demand_rps=factor * self.mean_demand_rps,
+            reference_demand_rps=factor * self.reference_demand_rps,
+            predictive_rps=(factor * self.predictive_rps).astype(np.float32),
+        )
 
 
 def make_scenario(
@@ -151,6 +166,26 @@ def _ablate(
     mean = (total[ahead] - total[ahead - TICKS_PER_ROW]) / TICKS_PER_ROW
     future = np.repeat(mean[:, :, None], levels, axis=2).astype(np.float32)
     return Annotation(future, np.ones(rows, np.bool_), annotation.anomaly_score)
+
+
+def with_anomaly_scores(scenario: Scenario, scores: AnomalyScores, metric_delay_ticks: int) -> Scenario:
+    """Replace the anomaly scores of a scenario.
+
+    Args:
+        scenario: Made with the detector's scores.
+        scores: ``detector`` leaves them; ``none`` is 0 throughout; ``perfect`` is 1 where the newest visible ticks
+            of a row touch the window of a labelled anomaly, else 0. Only generated scenarios have labels.
+        metric_delay_ticks: As in ``make_scenario``.
+    """
+    if scores == "detector":
+        return scenario
+    annotation = scenario.annotation
+    found = np.zeros(len(annotation.anomaly_score), np.float32)
+    if scores == "perfect":
+        end = TICKS_PER_ROW * np.arange(len(found)) - metric_delay_ticks
+        for label in scenario.labels:
+            found[(label.start_tick < end) & (end - TICKS_PER_ROW < label.end_tick)] = 1.0
+    return replace(scenario, annotation=replace(annotation, anomaly_score=found))
 
 
 def generate(

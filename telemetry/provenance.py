@@ -51,6 +51,13 @@ def git_commit() -> str | None:
         return None
 
 
+def processor() -> str:
+    """Return what the processor of this machine calls itself."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file by a temporary file and a rename, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

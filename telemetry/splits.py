@@ -1,5 +1,6 @@
 """The committed split: which part of which demand may train, validate or test."""
 
+import os
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -129,3 +130,8 @@ def _refuse_repeats(what: str, names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{what} {name!r} is listed twice")
+
+
+def data_folder() -> Path:
+    """Return the folder of the public traces: FLEETGYM_DATA, or shared/data beside the project."""
+    return Path(os.environ.get("FLEETGYM_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))

@@ -189,7 +189,29 @@ def full_content() -> Json:
         "one_action": {LEARNED: {"action": "forecast, price rank 1, 60 % spot", "share": 0.62}},
         "apart": [],
         "findings": [],
-        "planner": {"windows": "First two days of each trace, one market.", **summary(0.9, list(TRACES))},
+        "planner": {
+            "windows": "First two days of each trace, one market.",
+            **summary(0.9, list(TRACES)),
+            "per_trace": {
+                trace: {"planner": 0.25 - 0.01 * place, **{name: total for name, (_, total, _) in POLICIES.items()}}
+                for place, trace in enumerate(TRACES)
+            },
+        },
+        "seeds": [2, 1, 3],
+        "seeds_table": [
+            {
+                "seed": seed,
+                "name": LEARNED if seed == 2 else f"{LEARNED} seed {seed}",
+                "total": 0.229 + 0.001 * seed,
+                "bad_minutes_fraction": 0.0019,
+                "gap_closed": {"vs": BEST, "value": 0.22 - 0.01 * seed, "ci95": [0.1, 0.3], "wins": 4, "of": 5},
+                "launches_per_day": 40.0 + seed,
+                "type_changes_per_day": 0.4,
+                "worst_trace": {"trace": "twitter_stream", "ratio": 1.01},
+            }
+            for seed in (2, 1, 3)
+        ],
+        "gap_closed_over_seeds": {"vs": BEST, "value": 0.2, "ci95": [0.11, 0.29], "seeds": 3},
     }
 
 

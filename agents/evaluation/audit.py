@@ -29,7 +29,7 @@ _EXACT: Final = 1e-9
 
 def check_report(content: Json) -> list[str]:
     """Return what is wrong with a report's content, as ``report.json`` holds it."""
-    checks = (_figures, _totals, _below_bound, _names, _best_rule, _gap, _intervals, _steps, _disguises)
+    checks = (_figures, _totals, _below_bound, _names, _best_rule, _gap, _runs, _intervals, _steps, _disguises)
     return [finding for check in checks for finding in check(content)]
 
 
@@ -156,8 +156,23 @@ def _gap(content: Json) -> Iterator[str]:
         yield f"gap_closed.wins is {gap['wins']} of {gap['of']}; expected {wins} of {len(traces)}"
 
 
+def _runs(content: Json) -> Iterator[str]:
+    """Of several training runs all are reported, and the gap over them is the mean of theirs."""
+    table, over = content.get("seeds_table"), content.get("gap_closed_over_seeds")
+    if table is None:
+        return
+    seeds = [row["seed"] for row in table]
+    if seeds != content["seeds"] and not content.get("partial"):
+        yield f"seeds_table holds the seeds {seeds}; expected {content['seeds']}"
+    if over is not None:
+        mean = float(np.mean([row["gap_closed"]["value"] for row in table]))
+        best = max(row["gap_closed"]["value"] for row in table)
+        mistakes = {"the best run's": best}
+        yield from _differs("gap_closed_over_seeds.value", over["value"], mean, mistakes, within=_ROUNDED)
+
+
 def _intervals(content: Json) -> Iterator[str]:
-    for key in ("gap_closed", "bill_at_equal_bad_minutes"):
+    for key in ("gap_closed", "bill_at_equal_bad_minutes", "gap_closed_over_seeds"):
         item = content.get(key)
         if item is None or item["value"] is None or None in item["ci95"]:
             continue

@@ -52,11 +52,13 @@ def changed_future(bank: Bank, tick: int) -> Bank:
 
     Demand from ``tick`` on doubles and is served in another order, forecasts of later rows are multiplied, scores are
     turned over; what the market does later happens in the opposite order, at higher prices. What a market tape has
-    already played, it may play again.
+    already played, it may play again. A tape that has ended by then has no future.
     """
     arrays = {name: array.copy() for name, array in bank._asdict().items()}
     for tape in bank.tapes:
         start, length = int(tape["start"]), int(tape["length"])
+        if length <= tick:
+            continue
         later = slice(start + tick, start + length)
         demand = 2.0 * bank.demand_rps[later][::-1] + 0.1 * float(tape["mean_demand_rps"])
         arrays["demand_rps"][later] = demand

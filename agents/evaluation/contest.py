@@ -71,9 +71,7 @@ class Contest:
     @property
     def counted(self) -> list[int]:
         """Scenarios of the overall figures: those that are not to be reported apart, or all if there is no other."""
-        scenarios = enumerate(self.worlds.scenarios)
-        found = [index for index, scenario in scenarios if scenario.name not in self.worlds.apart]
-        return found or list(range(len(self.worlds.scenarios)))
+        return self.worlds.counted
 
     def over_reference(self, usd: NDArray[np.float64], scenarios: Sequence[int] | None = None) -> float:
         """Return the mean over scenarios of their USD over their reference USD; ``usd`` is [fleets].

@@ -1,6 +1,7 @@
 """``report.md``: the tables of a report, made from the content of its ``report.json`` alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from agents.evaluation.contest import BOUND
 from agents.evaluation.summaries import Json
@@ -22,10 +23,20 @@ def markdown(content: Json) -> str:
         )
     if content.get("gap_closed"):
         parts.append(_learned(content))
-    parts += [_overall(content), _waterfall(content), _by_kind(content), _by_trace(content)]
+    parts += [_runs(content), _overall(content), _waterfall(content), _by_kind(content), _by_trace(content)]
     parts += [_shift(content), _cadence(content), _perfect(content), _planner(content)]
     parts += [_details(content), _calibration(content)]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def sections(content: Json, names: Iterable[str]) -> list[str]:
+    """Return some of the sections of ``report.md`` that a report has, each from its heading on.
+
+    Args:
+        content: Of ``report.json``.
+        names: Of SECTIONS.
+    """
+    return [text for name in names if (text := SECTIONS[name](content))]
 
 
 def _text(value: float | None, pattern: str = "{:.4f}") -> str:
@@ -72,6 +83,29 @@ def _learned(content: Json) -> str:
         f"{lines}Bill at no more bad minutes than the learned policy's: {_percent(equal['value'])} below the best "
         f"rule's (95 % interval {low} to {high}).\n"
     )
+
+
+def _runs(content: Json) -> str:
+    if not content.get("seeds_table"):
+        return ""
+    text, over = "", content.get("gap_closed_over_seeds")
+    if over:
+        text = f"Gap closed, mean over {over['seeds']} training seeds: **{_gap(over)}** (95 % interval).\n\n"
+    head = ("seed", "policy", "total", "gap closed", "bad minutes", "launches/day", "type changes/day", "worst trace")
+    rows = [
+        (
+            str(row["seed"]),
+            row["name"],
+            _text(row["total"]),
+            _gap(row["gap_closed"]),
+            _percent(row["bad_minutes_fraction"]),
+            _text(row["launches_per_day"], "{:.1f}"),
+            _text(row["type_changes_per_day"], "{:.2f}"),
+            f"{row['worst_trace']['ratio']:.3f} of the best rule's total ({row['worst_trace']['trace']})",
+        )
+        for row in content["seeds_table"]
+    ]
+    return f"## Training seeds\n\n{text}{_table(head, rows)}"
 
 
 def _overall(content: Json) -> str:
@@ -219,3 +253,14 @@ def _calibration(content: Json) -> str:
         "against a live account."
     )
     return "## Calibration\n\n" + "\n".join(lines)
+
+
+SECTIONS: Final[dict[str, Callable[[Json], str]]] = {
+    "traces": _by_trace,
+    "seeds": _runs,
+    "waterfall": _waterfall,
+    "shift": _shift,
+    "cadence": _cadence,
+    "planner": _planner,
+}
+"""Sections by name; each is made of a report's content, empty where the content has nothing for it."""

@@ -88,6 +88,8 @@ def _context(content: Json) -> Json:
         "partial": bool(content.get("partial")),
         "cards": headline_cards(content),
         "policies": tables.policy_table(content),
+        "seeds": given("seeds_table") and tables.seeds_table(content),
+        "over_seeds": given("gap_closed_over_seeds") and tables.interval(content["gap_closed_over_seeds"]).text,
         "constants": tables.constant_table(content),
         "traces": tables.trace_table(content),
         "kinds": kinds and tables.summaries_table(f"By kind of demand: {bad_share}.", kinds),

@@ -122,6 +122,27 @@ def _policy_cells(row: Json) -> list[Cell]:
     return [text(row["name"]), text(kind), *amounts, percent(row["bad_minutes_fraction"])]
 
 
+def seeds_table(content: Json) -> Table:
+    """Return what each run of the training came to."""
+    head = ("seed", "policy", "total", "gap closed (95 %)", "bad minutes", "launches a day", "type changes a day")
+    rows = [
+        [
+            figure(row["seed"], "{:.0f}"),
+            text(row["name"]),
+            figure(row["total"]),
+            interval(row["gap_closed"]),
+            percent(row["bad_minutes_fraction"]),
+            figure(row["launches_per_day"], "{:.1f}"),
+            figure(row["type_changes_per_day"], "{:.2f}"),
+            figure(row["worst_trace"]["ratio"], "{:.3f}"),
+            text(row["worst_trace"]["trace"]),
+        ]
+        for row in content["seeds_table"]
+    ]
+    caption = "Every run of the training; the worst trace is the one where its total is most above the best rule's."
+    return Table(caption, (*head, "worst trace, over the best rule", "which"), rows)
+
+
 def constant_table(content: Json) -> Table | None:
     """Return the cheapest constant actions of the menu, in hindsight; None if none was scored."""
     names = [name for name, kind in content["kind"].items() if kind == "constant"]

@@ -8,7 +8,7 @@ from agents.evaluation.contest import Contest
 from agents.evaluation.playing import Desk
 from agents.evaluation.store import as_arrays, as_played, identity
 from agents.evaluation.studies import Players, elsewhere, summary_of
-from agents.evaluation.summaries import Json
+from agents.evaluation.summaries import Json, row_content
 from agents.evaluation.worlds import make_worlds
 from agents.policies import Policy
 
@@ -19,7 +19,8 @@ _DAYS: Final = 2
 def planner_table(contest: Contest, players: Players, make: Callable[[], Policy], what: str, desk: Desk) -> Json:
     """Return a summary of the planner, the rules, the learned policy and the bound on the planner's windows.
 
-    Those are the first two days of each scenario, in one market; ``gap_closed`` is the planner's.
+    Those are the first two days of each scenario, in one market; ``gap_closed`` is the planner's, and
+    ``per_trace`` holds the total of each of them on each scenario.
 
     Args:
         contest: Played.
@@ -41,4 +42,8 @@ def planner_table(contest: Contest, players: Players, make: Callable[[], Policy]
     return {
         "windows": f"The first {_DAYS} days of each scenario, in one market. The gap closed is the planner's.",
         **summary_of(replace(part, learned=PLANNER)),
+        "per_trace": {
+            item.name: {name: row_content(part, name, [index])["total"] for name in part.played}
+            for index, item in enumerate(scenarios)
+        },
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agents.bundle import POLICY_FILE, Bundle
+from agents.bundle import POLICY_FILE, Bundle, BundleError
 from agents.evaluation.cadence import cadence_and_adherence
 from agents.evaluation.causality import check_policy_causality, check_scenarios
 from agents.evaluation.conduct import check_calibrated_on
@@ -19,6 +19,7 @@ from agents.evaluation.shift import shift_table
 from agents.evaluation.store import Store
 from agents.evaluation.studies import Players, perfect_forecasts
 from agents.evaluation.summaries import Json
+from agents.evaluation.training_runs import runs_content
 from agents.evaluation.worlds import Worlds
 from agents.planner import Planner, PlannerSettings
 from agents.policies import Policy
@@ -44,6 +45,7 @@ class Lineup:
         shipped: The one that stands for the bundle; None if there is no bundle.
         identities: What learned policies are, for those whose results may be kept.
         seeds: Of the training.
+        runs: Training seed of each learned policy that is a run of the bundle's training; empty for one run alone.
         trace_books: Rules calibrated on the history of single traces, by trace.
         makers: Make learned policies anew, by name, for a look at whether they peek.
     """
@@ -54,21 +56,50 @@ class Lineup:
     shipped: str | None = None
     identities: Mapping[str, str] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
+    runs: Mapping[str, int] = field(default_factory=dict)
     trace_books: Mapping[str, RuleBook] = field(default_factory=dict)
     makers: Mapping[str, Callable[[], Policy]] = field(default_factory=dict)
 
 
-def bundle_lineup(bundle: Bundle) -> Lineup:
-    """Return a bundle's rules and its policy."""
+def bundle_lineup(bundle: Bundle, also: Mapping[Path, Bundle] | None = None) -> Lineup:
+    """Return a bundle's rules and its policy, and the policies of further runs of the same training.
+
+    Args:
+        bundle: The shipped one.
+        also: Bundles of other training seeds, by path; their policies are named ``ppo seed N``.
+
+    Raises:
+        BundleError: A further bundle is of another task, rules or advisor, or its seed is not a single new one.
+    """
+    bundles, seeds = {SHIPPED: bundle}, list(bundle.manifest["seeds"])
+    for path, other in (also or {}).items():
+        seed = _seed_beside(bundle, path, other, seeds)
+        bundles[f"{SHIPPED} seed {seed}"] = other
+        seeds.append(seed)
     return Lineup(
         bundle.rules,
         bundle.task,
-        {SHIPPED: bundle.policy()},
+        {name: item.policy() for name, item in bundles.items()},
         SHIPPED,
-        {SHIPPED: str(bundle.manifest["files"][POLICY_FILE])},
-        bundle.manifest["seeds"],
-        makers={SHIPPED: bundle.policy},
+        {name: str(item.manifest["files"][POLICY_FILE]) for name, item in bundles.items()},
+        seeds,
+        runs=dict(zip(bundles, seeds, strict=True)) if also else {},
+        makers={name: item.policy for name, item in bundles.items()},
     )
+
+
+def _seed_beside(shipped: Bundle, path: Path, other: Bundle, seeds: list[int]) -> int:
+    """Return the training seed of a further bundle once it is known to belong beside the others."""
+    for part in ("task", "rules", "advisor"):
+        if getattr(other, part) != getattr(shipped, part):
+            raise BundleError(f"{path}: its {part} differs from the shipped bundle's; expected a run of the same one")
+    own = other.manifest["seeds"]
+    for bundle, where in ((shipped, "the shipped bundle"), (other, str(path))):
+        if len(bundle.manifest["seeds"]) != 1:
+            raise BundleError(f"{where}: seeds are {bundle.manifest['seeds']}; expected one training seed")
+    if own[0] in seeds:
+        raise BundleError(f"{path}: training seed {own[0]} takes part already; expected another one")
+    return int(own[0])
 
 
 def score(
@@ -116,7 +147,7 @@ def score(
         desk=desk,
         say=say,
     )
-    found: Json = {}
+    found: Json = runs_content(contest, lineup.runs) if lineup.runs else {}
     if not contest.partial:
         try:
             for part in _studies(contest, lineup, perfect, desk, say, everything=studies, planner=planner):
@@ -178,9 +209,13 @@ def _studies(
 
 
 def _days(contest: Contest, lineup: Lineup) -> dict[str, Days]:
-    """Play the first scored day of each scenario under the learned policies, the best rule and AWS's best."""
+    """Play the first scored day of each scenario under the learned policies, the best rule and AWS's best.
+
+    Of several runs of one training only the shipped one is shown.
+    """
     test, task = contest.worlds, lineup.task
-    shown: dict[str, Policy] = dict(lineup.learned)
+    learned = lineup.learned.items()
+    shown = {name: policy for name, policy in learned if name == lineup.shipped or name not in lineup.runs}
     for name in (contest.best_rule, *contest.names("aws")[:1]):
         shown[name] = lineup.book.policy(name, task)
     return {

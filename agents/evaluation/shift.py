@@ -90,5 +90,5 @@ def shift_table(contest: Contest, players: Players, desk: Desk, say: Progress) -
         table[name] = summary_of(elsewhere(part, players, worlds, variant.task, desk))
     for index in groups(contest).get(PATTERN, []):
         name = contest.worlds.scenarios[index].name.partition("#")[0]
-        table[f"pattern {name}"] = summary(contest, shown_names(contest), [index])
+        table[f"pattern {name}"] = summary(contest, shown_names(part), [index])
     return table

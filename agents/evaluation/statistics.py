@@ -12,6 +12,8 @@ and seeds inside resampled traces counts what happens inside a trace twice (Davi
   equivalent number of independent ones of a first-order autoregression (Zwiers & von Storch 1995). It then speaks of
   this trace alone;
 * tails: those of Student's t with the degrees of freedom of that standard error (Satterthwaite 1946 for two factors).
+
+The mean over several training runs has one factor more: every run meets every trace, so runs and traces are crossed.
 """
 
 from collections.abc import Sequence
@@ -49,21 +51,68 @@ def ratio_of_sums(
         resamples: Number of resamples.
         seed: Of the resampling.
     """
+    return mean_ratio_over_runs([numerator], denominator, resamples=resamples, seed=seed)
+
+
+def mean_ratio_over_runs(
+    numerators: Sequence[Sequence[FloatArray]],
+    denominator: Sequence[FloatArray],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Return the mean over training runs of ``ratio_of_sums``; the interval resamples the runs too.
+
+    Args:
+        numerators: For each run, [seeds, days] of each trace.
+        denominator: The same shapes, one for all runs.
+        resamples: Number of resamples.
+        seed: Of the resampling.
+    """
     below = sum(float(item.mean()) for item in denominator)
-    value = sum(float(item.mean()) for item in numerator) / below
-    residuals = [above - value * under for above, under in zip(numerator, denominator, strict=True)]
-    error, freedom = standard_error_of_sum(residuals)
+    value = float(np.mean([sum(float(item.mean()) for item in run) for run in numerators])) / below
+    residuals = [[above - value * under for above, under in zip(run, denominator, strict=True)] for run in numerators]
+    error, freedom = standard_error_over_runs(residuals)
     if freedom < 1.0:
         return Estimate(value, np.nan, np.nan)
     rng = np.random.default_rng([seed, 0xB007])
-    pairs = [np.stack(pair) for pair in zip(numerator, denominator, strict=True)]
-    sums = resampled_sums(pairs, resamples, rng)
-    spread = float((sums[:, 0] - value * sums[:, 1]).std())
+    sums = resampled_sums([np.stack(items) for items in zip(*numerators, denominator, strict=True)], resamples, rng)
+    runs = len(numerators)
+    shares = rng.multinomial(runs, np.full(runs, 1.0 / runs), resamples) / runs
+    above, under = (shares * sums[:, :-1]).sum(axis=1), sums[:, -1]
+    spread = float((above - value * under).std())
     if spread == 0.0:
         return Estimate(value, value, value)
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [_TAIL, 1.0 - _TAIL]) - value
+    low, high = np.quantile(above / under, [_TAIL, 1.0 - _TAIL]) - value
     widening = error / spread * float(t.ppf(_TAIL, freedom) / norm.ppf(_TAIL))
     return Estimate(value, value + widening * float(low), value + widening * float(high))
+
+
+def standard_error_over_runs(values: Sequence[Sequence[FloatArray]]) -> tuple[float, float]:
+    """Return the standard error of the mean over runs of sums over traces, and its degrees of freedom (0: unknown).
+
+    Runs and traces are two crossed factors, as days and seeds of one trace are. With a single trace the errors of runs
+    and of what lies inside the trace are added, which is rather too much than too little.
+
+    Args:
+        values: For each run, [seeds, days] of each trace.
+    """
+    mean = [np.mean(items, axis=0) for items in zip(*values, strict=True)]
+    error, freedom = standard_error_of_sum(mean)
+    runs, traces = len(values), len(mean)
+    if runs == 1:
+        return error, freedom
+    table = np.array([[item.mean() for item in run] for run in values])
+    of_traces, of_runs = error**2, float(table.sum(axis=1).var(ddof=1)) / runs
+    both = 0.0
+    if traces > 1:
+        rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+        both = float((rest**2).sum()) / ((runs - 1) * (traces - 1)) * traces / runs
+    variance = max(of_traces + of_runs - both, of_traces, of_runs)
+    if variance == 0.0:
+        return 0.0, max(freedom, runs - 1.0)
+    doubt = of_traces**2 / max(1.0, freedom) + of_runs**2 / (runs - 1)
+    return float(np.sqrt(variance)), max(1.0, (of_traces + of_runs) ** 2 / doubt)
 
 
 def standard_error_of_sum(values: Sequence[FloatArray]) -> tuple[float, float]:
@@ -161,6 +210,11 @@ class PairedTotals:
     def gap_closed(self, learned: str, rule: str, bound: str) -> Estimate:
         """Return the share of the way from a rule to the bound that a policy goes: a ratio of sums over traces."""
         return self._ratio(self._less(rule, learned), self._less(rule, bound))
+
+    def gap_closed_over_runs(self, learned: Sequence[str], rule: str, bound: str) -> Estimate:
+        """Return the mean over policies, runs of one training, of the share of the way that each goes."""
+        runs = [self._less(rule, name) for name in learned]
+        return mean_ratio_over_runs(runs, self._less(rule, bound), resamples=self._resamples)
 
     def difference(self, first: str, second: str) -> Estimate:
         """Return the mean over traces of the first policy's total less the second's."""

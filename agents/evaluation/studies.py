@@ -37,10 +37,11 @@ class Players:
 
 
 def part_of(contest: Contest, seeds: int = STUDY_SEEDS) -> Contest:
-    """Return rules, learned policies and the bound of a contest in the first markets of each scenario alone."""
+    """Return the rules, the learned policy and the bound of a contest in the first markets of each scenario alone."""
     worlds = contest.worlds.fewer(min(seeds, len(contest.worlds.seeds)))
     chosen = contest.worlds.rows_of(range(len(worlds.scenarios)), len(worlds.seeds))
-    names = contest.names("rule", "aws", "rl")
+    others = {name for name in contest.names("rl") if name != contest.learned}
+    names = [name for name in contest.names("rule", "aws", "rl") if name not in others]
     return replace(
         contest,
         worlds=worlds,

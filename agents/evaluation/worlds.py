@@ -77,6 +77,12 @@ class Worlds:
         """Return the part of per-fleet values that belongs to a scenario, [seeds, ...]."""
         return values[scenario * len(self.seeds) : (scenario + 1) * len(self.seeds)]
 
+    @property
+    def counted(self) -> list[int]:
+        """Scenarios that are not to be reported apart, or all if there is no other."""
+        found = [index for index, scenario in enumerate(self.scenarios) if scenario.name not in self.apart]
+        return found or list(range(len(self.scenarios)))
+
     def days_of(self, scenario: int) -> int:
         """Return how many days a scenario's window has, a begun one included."""
         item = self.scenarios[scenario]

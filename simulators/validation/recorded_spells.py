@@ -3,7 +3,6 @@
 Source of all of them: traces of Wu et al., "Can't Be Late" (NSDI 2024), github.com/skypilot-org/spot-traces.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +41,6 @@ GROUPS: Final = {
     "v100_us_east_1": RecordedGroup(PROBES_2023_02, ("us-east-1a", "us-east-1c", "us-east-1d"), 631),
     "r5_us_east_1": RecordedGroup(HELD_2023_05, ("us-east-1b", "us-east-1c"), 60),
 }
-
-
-def data_folder() -> Path:
-    """Return the traces folder: FLEETGYM_DATA, else ``../shared/data`` beside the project."""
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("FLEETGYM_DATA", beside))
 
 
 def read_availability(path: Path, zones: Sequence[str]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from simulators.market import MarketTape, draw_market
 from simulators.market_settings import SAVING_LEVELS, Advisor, MarketSettings, fitted
 from simulators.records import ZONES
 from simulators.spot_prices import sample_bands, sample_savings
-from simulators.validation.recorded_spells import GROUPS, data_folder, recorded_series, recorded_spells
+from simulators.validation.recorded_spells import GROUPS, recorded_series, recorded_spells
 from simulators.validation.spot_hot_pools import DAYS, only_hot
 from simulators.validation.spot_statistics import (
     Spells,
@@ -38,6 +38,7 @@ from simulators.validation.spot_statistics import (
     variation,
 )
 from telemetry.check import Check
+from telemetry.splits import data_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

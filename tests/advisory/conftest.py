@@ -1,15 +1,14 @@
-import logging
-import warnings
 from pathlib import Path
 
 import pytest
 from advisory_requests import Client
+from bundle_making import untrained_bundle
 from fastapi import FastAPI
 
 from advisory.app import create_app
 from advisory.served import ServedModel, serve_bundle
 from agents.rules import Rule, RuleBook
-from envs.settings import DEFAULT_MENU, EnvSettings, TaskSettings, WorldSource
+from envs.settings import DEFAULT_MENU, TaskSettings, WorldSource
 from envs.worlds import make_bank
 from simulators.bank import Bank
 from simulators.menu import ScalingPolicy
@@ -41,19 +40,7 @@ def bank(task: TaskSettings) -> Bank:
 @pytest.fixture(scope="session")
 def bundle_path(rules: RuleBook, task: TaskSettings, bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real bundle of an untrained policy that starts from the rule ``forecast``."""
-    from agents.export import export_bundle
-    from agents.ppo import PPOSettings, make_model
-
-    path = tmp_path_factory.mktemp("bundles") / "bundle"
-    settings, ppo = EnvSettings(task=task, source=SOURCE), PPOSettings(n_envs=2, n_steps=8, batch_size=8)
-    start = rules.action("forecast", task)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # torch 2.13's exporter warns about its own use of a pytree class.
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        model = make_model(settings, ppo, bank=bank, start=start, seed=0)
-        export_bundle(model, task, rules, path, best_rule="forecast", card="# Card\n", seeds=[0])
-    return path
+    return untrained_bundle(rules, "forecast", task, bank, tmp_path_factory.mktemp("bundles") / "bundle")
 
 
 @pytest.fixture(scope="session")

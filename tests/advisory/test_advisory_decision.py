@@ -114,7 +114,8 @@ def scaled_rule_capacity(model: ServedModel, forecast: np.ndarray, demand: list[
     body = short_example(model)
     body["demand"]["requests_per_second"] = [scale * value for value in demand]
     body["telemetry"] = {"forecast_rps": (scale * forecast).tolist()}
-    return decide(model, situation_of(body, model), Constraints(), rule_preferences(model)).capacity
+    situation = situation_of(body, model)
+    return decide(model, situation, Constraints(), rule_preferences(model, situation)).capacity
 
 
 @given(
@@ -220,6 +221,7 @@ def test_limits_move_capacity_as_little_as_they_can() -> None:
 def test_a_limit_that_contradicts_the_task_is_refused(model: ServedModel) -> None:
     body = short_example(model)
     body["constraints"] = {"allowed_launch_specifications": ["z9.mega"]}
+    situation = situation_of(body, model)
     with pytest.raises(RequestError) as caught:
-        decide(model, situation_of(body, model), Constraints(**body["constraints"]), rule_preferences(model))
+        decide(model, situation, Constraints(**body["constraints"]), rule_preferences(model, situation))
     assert caught.value.pointer == "#/constraints/allowed_launch_specifications/0"

@@ -10,7 +10,6 @@ from advisory.reading import RequestError, five_minute_means, read_situation
 from advisory.schemas import RecommendationRequest
 from advisory.served import ServedModel
 from envs.action import action_space, decode
-from envs.observation import ObservationCodec
 from envs.settings import TaskSettings
 from simulators.bank import Bank
 from simulators.fleets import FleetBatch
@@ -49,7 +48,7 @@ def test_observations_over_http_equal_those_of_the_environment_bit_for_bit(
     bank: Bank, model: ServedModel, task: TaskSettings, client: Client
 ) -> None:
     fleets, rng = fresh_fleets(bank, model.menu, 4, seed=7), np.random.default_rng(1)
-    codec = ObservationCodec(task)
+    codec = model.bundle.codec()
     for _ in range(10):
         expected = codec.encode(fleets.readings)
         for index in range(len(fleets)):

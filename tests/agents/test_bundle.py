@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from torch_export import exporting
 
 from agents import bundle as bundles
-from agents.bundle import FILES, MANIFEST_FILE, POLICY_FILE, SPEC_FILE, BundleError, load_bundle
+from agents.bundle import FILES, MANIFEST_FILE, POLICY_FILE, SPEC_FILE, BundleError, advised_schema, load_bundle
 from agents.experiment import BEST_FILE, export_run
 from agents.export import TOLERANCE, ExportError, check_parity
 from agents.rules import RuleBook
@@ -25,6 +25,7 @@ from envs.vector import InfrastructureVectorEnv
 from simulators.bank import Bank
 
 ROOT = Path(__file__).resolve().parents[2]
+LEARNED = 2 + 9 + 12  # a shift of scale and spot share, a logit of each launch specification and scaling policy
 
 
 @pytest.fixture
@@ -51,30 +52,32 @@ def test_they_agree_on_observations_of_real_fleets(
     model: PPO, bundle_folder: Path, settings: EnvSettings, bank: Bank
 ) -> None:
     env = InfrastructureVectorEnv(16, settings, bank=bank)
-    observations, _ = env.reset(seed=0)
-    exported = load_bundle(bundle_folder).policy()
+    env.reset(seed=0)
+    bundle = load_bundle(bundle_folder)
+    codec, exported = bundle.codec(), bundle.policy()
     for _ in range(30):
-        trained, _ = model.predict(observations, deterministic=True)
-        np.testing.assert_array_equal(exported.act(env.episodes.fleets.readings), trained)
-        observations, *_ = env.step(trained)
+        readings = env.episodes.fleets.readings
+        trained, _ = model.predict(codec.encode(readings), deterministic=True)
+        np.testing.assert_array_equal(exported.act(readings), trained)
+        env.step(trained)
 
 
-def with_one_weight_changed(policy_onnx: bytes, by: float) -> bytes:
+def with_one_weight_changed(policy_onnx: bytes, by: float, place: int = 0) -> bytes:
     proto = onnx.load_from_string(policy_onnx)
-    choices = sum((39, 9, 11, 12))
-    biases = [item for item in proto.graph.initializer if list(item.dims) == [choices]]
-    assert len(biases) == 1
-    values = onnx.numpy_helper.to_array(biases[0]).copy()
-    values[19] += by
-    biases[0].CopyFrom(onnx.numpy_helper.from_array(values, biases[0].name))
+    last = [item for item in proto.graph.initializer if list(item.dims) == [LEARNED, 16]]
+    assert len(last) == 1
+    values = onnx.numpy_helper.to_array(last[0]).copy()
+    values[place, 0] += by
+    last[0].CopyFrom(onnx.numpy_helper.from_array(values, last[0].name))
     return proto.SerializeToString()
 
 
 def test_a_policy_with_another_weight_is_not_exported(model: PPO, bundle_folder: Path, task: TaskSettings) -> None:
     policy = (bundle_folder / POLICY_FILE).read_bytes()
     assert check_parity(model, with_one_weight_changed(policy, 0.0), task) <= TOLERANCE
-    with pytest.raises(ExportError, match="logits differ"):
-        check_parity(model, with_one_weight_changed(policy, 0.001), task)
+    for place in range(LEARNED):
+        with pytest.raises(ExportError, match="logits differ"):
+            check_parity(model, with_one_weight_changed(policy, 0.01, place), task)
 
 
 def test_a_policy_of_not_a_number_is_not_exported(model: PPO, bundle_folder: Path, task: TaskSettings) -> None:
@@ -85,7 +88,7 @@ def test_a_policy_of_not_a_number_is_not_exported(model: PPO, bundle_folder: Pat
 
 def test_an_observation_that_is_not_finite_is_refused(bundle_folder: Path, task: TaskSettings) -> None:
     exported = load_bundle(bundle_folder).policy()
-    observation = np.zeros((1, len(observation_features(task))), np.float32)
+    observation = np.zeros((1, len(observation_features(task)) + 4), np.float32)
     assert exported.logits(observation).shape == (1, action_space(task).nvec.sum())
     observation[0, 5] = np.nan
     with pytest.raises(ValueError, match="not finite"):
@@ -99,7 +102,7 @@ def test_the_policy_file_tells_nothing_about_the_machine(bundle_folder: Path, ta
     for name in FILES:
         assert str(ROOT).encode() not in (bundle_folder / name).read_bytes(), name
     metadata = {item.key: item.value for item in onnx.load_from_string(policy).metadata_props}
-    assert metadata == {"schema_hash": schema_hash(task)}
+    assert metadata == {"schema_hash": load_bundle(bundle_folder).spec["schema_hash"]}
 
 
 def test_a_bundle_says_what_it_is(bundle_folder: Path, task: TaskSettings, book: RuleBook) -> None:
@@ -107,7 +110,8 @@ def test_a_bundle_says_what_it_is(bundle_folder: Path, task: TaskSettings, book:
     assert loaded.task == task
     assert loaded.rules == book
     assert loaded.spec["environment"] == ENVIRONMENT_VERSION
-    assert loaded.spec["schema_hash"] == schema_hash(task)
+    assert loaded.spec["schema_hash"] == advised_schema(task, loaded.advisor) != schema_hash(task)
+    assert loaded.advisor == loaded.spec["best_rule"]
     assert [item["name"] for item in loaded.spec["features"]] == [item.name for item in observation_features(task)]
     assert loaded.spec["action_choices"] == [39, 9, 11, len(book.rules)]
     assert loaded.spec["best_rule"] in {rule.name for rule in book.rules}

@@ -130,6 +130,16 @@ def test_worlds_with_another_future_have_the_same_past(bank: Bank) -> None:
     assert (bank.spot_usd_per_s[:, hours:] != other.spot_usd_per_s[:, hours:]).any()
 
 
+def test_a_tape_that_has_ended_by_then_has_no_future_to_change(bank: Bank) -> None:
+    tapes = bank.tapes.copy()
+    tapes["length"][0] = TICK
+    start = int(tapes["start"][0])
+    other = changed_future(bank._replace(tapes=tapes), TICK)
+    length = int(bank.tapes["length"][0])
+    np.testing.assert_array_equal(bank.demand_rps[start : start + length], other.demand_rps[start : start + length])
+    assert (bank.demand_rps != other.demand_rps).any(), "the others have one"
+
+
 @pytest.mark.parametrize("peek", [Peeking, PeekingAtPrices])
 def test_a_policy_that_peeks_is_caught(peek: type, bank: Bank, task: TaskSettings, windows: Windows) -> None:
     before = bank.demand_rps.copy()

@@ -80,6 +80,7 @@ def test_every_section_stands_and_can_be_reached(full: str) -> None:
     found = sections(outline)
     assert found == [
         "policies",
+        "seeds",
         "front",
         "savings",
         "traces",

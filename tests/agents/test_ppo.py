@@ -10,11 +10,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.advice import make_codec
 from agents.bundle import load_bundle
 from agents.experiment import BEST_FILE, VALIDATION_FILE, TrainSettings, run_training
-from agents.monitoring import TorchPolicy
 from agents.policies import ConstantPolicy
 from agents.ppo import MODEL_FILE, STATE_FILE, PPOSettings, TrainingRun, make_model
 from agents.rollout import cost_ratio, play, random_windows
 from agents.rules import RuleBook, load_rules
+from agents.trained import TorchPolicy
 from envs.action import action_space
 from envs.observation import ObservationCodec
 from envs.settings import EnvSettings, TaskSettings, WorldSource

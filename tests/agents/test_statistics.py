@@ -9,6 +9,7 @@ from agents.evaluation.statistics import (
     ratio_of_sums,
     resampled_sums,
     standard_error_of_sum,
+    standard_error_over_runs,
 )
 
 SEEDS, DAYS = 3, 8
@@ -131,6 +132,47 @@ def test_the_interval_is_the_same_twice() -> None:
     assert PairedTotals(values).difference("a", "b") == PairedTotals(values).difference("a", "b")
 
 
+def runs_of(count: int, *, traces: int = 4) -> PairedTotals:
+    rng = np.random.default_rng(7)
+    rule = [rng.lognormal(0, 0.2, (SEEDS, DAYS)) for _ in range(traces)]
+    values = {f"run {n}": [0.9 * item + rng.normal(0, 0.02) for item in rule] for n in range(count)}
+    return PairedTotals({"rule": rule, "bound": [0.4 * item for item in rule], **values})
+
+
+def test_the_gap_over_runs_is_the_mean_of_theirs_and_inside_its_interval() -> None:
+    paired, names = runs_of(5), [f"run {n}" for n in range(5)]
+    over = paired.gap_closed_over_runs(names, "rule", "bound")
+    assert over.value == pytest.approx(np.mean([paired.gap_closed(name, "rule", "bound").value for name in names]))
+    assert over.low < over.value < over.high
+    assert paired.gap_closed_over_runs(names[::-1], "rule", "bound").value == pytest.approx(over.value)
+
+
+def test_one_run_or_the_same_run_again_has_the_interval_of_that_run() -> None:
+    paired = runs_of(1)
+    alone = paired.gap_closed("run 0", "rule", "bound")
+    assert paired.gap_closed_over_runs(["run 0"], "rule", "bound") == alone
+    again = paired.gap_closed_over_runs(["run 0"] * 4, "rule", "bound")
+    assert (again.value, again.low, again.high) == pytest.approx((alone.value, alone.low, alone.high), rel=1e-9)
+
+
+def test_the_error_over_runs_adds_runs_and_traces_and_takes_off_what_both_hold() -> None:
+    by_run, by_trace = np.array([-0.3, 0.1, 0.2]), np.array([1.0, 2.0, 4.0, 9.0])
+
+    def values(table: np.ndarray) -> list[list[np.ndarray]]:
+        return [flat(list(run)) for run in table]
+
+    only_runs, freedom = standard_error_over_runs(values(np.tile(by_run[:, None], (1, 4))))
+    assert only_runs == pytest.approx(4 * np.sqrt(np.var(by_run, ddof=1) / 3))
+    assert freedom == 2
+    only_traces = standard_error_over_runs(values(np.tile(by_trace, (3, 1))))
+    assert only_traces == pytest.approx(standard_error_of_sum(flat(list(by_trace))))
+    both, freedom = standard_error_over_runs(values(by_run[:, None] + by_trace))
+    assert both == pytest.approx(np.hypot(only_runs, only_traces[0]))
+    assert 2 < freedom < 5
+    noise = np.random.default_rng(8).normal(size=(30, 30))
+    assert standard_error_over_runs(values(noise))[0] == pytest.approx(1.0, rel=0.35)
+
+
 def autoregression(rng: np.random.Generator, days: int, rho: float) -> np.ndarray:
     """First-order, with variance 1."""
     values = rng.normal(size=days)
@@ -206,3 +248,47 @@ def test_plain_percentiles_of_four_traces_would_cover_too_rarely() -> None:
         low, high = np.quantile(resampled_sums(less, 200, rng) / len(FEW), [0.025, 0.975])
         held += low <= SAVED <= high
     assert held / 300 < 0.90, held / 300
+
+
+def with_runs(rng: np.random.Generator, shapes: list[tuple[int, int]], runs: int, luck: float) -> PairedTotals:
+    """Simulated totals of several training runs: each is lucky as a whole, on each trace, and on each day."""
+    totals = simulated(rng, shapes, skewed=False)
+    learned = totals.pop("learned")
+    for run in range(runs):
+        whole = luck * rng.normal()
+        totals[f"run {run}"] = [
+            item + whole + luck * rng.normal() + luck * rng.normal(size=item.shape) for item in learned
+        ]
+    return PairedTotals(totals, resamples=200)
+
+
+def covered_over_runs(shapes: list[tuple[int, int]], runs: int, luck: float) -> tuple[float, float]:
+    """Share of simulated experiments whose interval over runs holds the truth; the same of the first run's own."""
+    rng, held = np.random.default_rng(9), np.zeros(2)
+    for _ in range(300):
+        paired = with_runs(rng, shapes, runs, luck)
+        over = paired.gap_closed_over_runs([f"run {run}" for run in range(runs)], "rule", "bound")
+        alone = paired.gap_closed("run 0", "rule", "bound")
+        held += [item.low <= SAVED / GAP <= item.high for item in (over, alone)]
+    return held[0] / 300, held[1] / 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shapes", "runs"),
+    [(MANY, 5), (MANY, 3), (FEW, 5), ([(5, 14)], 5)],
+    ids=["11 traces, 5 runs", "11 traces, 3 runs", "4 traces, 5 runs", "a fortnight, 5 runs"],
+)
+@pytest.mark.parametrize("luck", [0.002, 0.02], ids=["much alike", "unlike"])
+def test_the_interval_over_runs_covers_the_truth_as_often_as_it_says(
+    shapes: list[tuple[int, int]], runs: int, luck: float
+) -> None:
+    over, _ = covered_over_runs(shapes, runs, luck)
+    assert 0.90 <= over <= 0.995, over
+
+
+@pytest.mark.slow
+def test_the_interval_of_one_run_would_say_too_much_about_the_next() -> None:
+    """What the runs are resampled for."""
+    _, alone = covered_over_runs(MANY, 5, 0.02)
+    assert alone < 0.90, alone

@@ -67,8 +67,10 @@ def test_help_is_quick_to_import_and_says_what_the_command_does(command: str) ->
 
 
 def config_models() -> dict[str, type[BaseModel]]:
+    from agents.ablation import Rows
     from agents.experiment import TrainSettings
     from agents.rules import RuleBook, TraceBooks
+    from agents.tuning import TuneSettings
     from agents.variations import VariationTable
     from envs.settings import EnvSettings
     from scripts.calibrate import CalibrationSettings
@@ -77,6 +79,8 @@ def config_models() -> dict[str, type[BaseModel]]:
     from telemetry.splits import Splits
 
     return {
+        "ablations": Rows,
+        "ablations_variants": Rows,
         "calibrate": CalibrationSettings,
         "calibration": RuleBook,
         "env": EnvSettings,
@@ -88,6 +92,7 @@ def config_models() -> dict[str, type[BaseModel]]:
         "splits": Splits,
         "suite": Suite,
         "train": TrainSettings,
+        "tune": TuneSettings,
     }
 
 
