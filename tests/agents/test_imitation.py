@@ -38,7 +38,7 @@ class Teacher:
 
 @pytest.fixture(scope="module")
 def lessons(settings: EnvSettings, bank: Bank) -> list[Demonstration]:
-    windows = random_windows(bank, 40, 1, seed=1)
+    windows = random_windows(bank, 30, 1, seed=1)
     return [demonstrate(Teacher(), bank, settings.task, windows)]
 
 
@@ -50,8 +50,11 @@ def agreement(model: object, settings: EnvSettings, ppo: PPOSettings, bank: Bank
     return float((ours == block.actions).all(axis=2).mean())
 
 
-@pytest.mark.parametrize("change", [{}, {"masks": True}, {"continuous": True}, {"stack": 2}], ids=str)
-@pytest.mark.parametrize("advised", [False, True])
+@pytest.mark.parametrize(
+    ("change", "advised"),
+    [({}, False), ({}, True), ({"masks": True}, True), ({"continuous": True}, True), ({"stack": 2}, True)],
+    ids=str,
+)
 def test_a_known_policy_is_cloned(
     settings: EnvSettings,
     book: RuleBook,
