@@ -32,8 +32,9 @@ _REDUCTION: Final = 2
 _METRIC: Final = "cost_over_reference"
 _STEP: Final = "step"
 _ERROR: Final = "error"
-_QUIET: Final = {
+_ENVIRONMENT: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -63,14 +64,17 @@ class _StudySearch(Searcher):  # type: ignore[misc]
         return {"parameters": trial.params, "seed": with_seed(trial, self._seed)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if result[_STEP] < self._settings.validations:
-            self._running[trial_id].report(result[_METRIC], result[_STEP])
+        """Note a step; Ray leaves out the one a trial ends with."""
+        self._running[trial_id].report(result[_METRIC], result[_STEP])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._running.pop(trial_id)
         if error:
             outcome = Outcome(error="its process failed")
-        elif result is None or result[_STEP] < self._settings.validations:
+        elif result is None:
+            outcome = Outcome()
+        elif result[_STEP] < self._settings.validations:
+            trial.report(result[_METRIC], result[_STEP])
             outcome = Outcome()
         elif result.get(_ERROR):
             outcome = Outcome(error=result[_ERROR])
@@ -125,7 +129,7 @@ def run_study_on_ray(
 
     Raises:
         ValueError: The base configuration cannot be trained with, or ``address`` is none.
-        ConnectionError: There is no cluster at ``address``.
+        ConnectionError: There is no cluster at ``address``, or Ray did not start.
     """
     left = trials - len(finished_trials(study))
     if left <= 0:
@@ -165,18 +169,18 @@ def _queueing(study: optuna.Study) -> Iterator[None]:
 @contextmanager
 def _ray(address: str | None, workers: int) -> Iterator[Path]:
     """Connect to Ray, or start it; yields a folder that is removed with what was started."""
-    os.environ.update(_QUIET)
+    os.environ.update(_ENVIRONMENT)
     if address not in (None, "auto"):
         _reach(str(address))
     scratch = Path(mkdtemp(prefix="tune"))
     here = {"num_cpus": workers, "include_dashboard": False, "_temp_dir": str(scratch)} if address is None else {}
     try:
-        ray.init(address or "local", logging_level="ERROR", log_to_driver=False, **here)
+        try:
+            ray.init(address or "local", logging_level="ERROR", log_to_driver=False, **here)
+        except Exception as error:  # Ray raises plain ones here
+            what = "Ray did not start" if address is None else f"no Ray cluster at {address}"
+            raise ConnectionError(f"{what}: {' '.join(str(error).split())}") from error
         yield scratch
-    except (ConnectionError, RuntimeError) as error:
-        if ray.is_initialized():
-            raise
-        raise ConnectionError(f"no Ray cluster at {address}: {str(error).partition(chr(10))[0]}") from error
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
