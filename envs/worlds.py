@@ -167,7 +167,10 @@ def make_bank(source: WorldSource, task: TaskSettings) -> Bank:
     plans = [replace(plan, settings=plan.scenario % len(services)) for plan in cross(len(scenarios), len(markets))]
     replayed = [plan for plan in plans if plan.scenario >= len(scenarios) - len(source.traces)]
     plans += replayed * (source.trace_repeats - 1)
-    scenarios = [_for_service(item, task, services[n % len(services)]) for n, item in enumerate(scenarios)]
+    level, seed = source.randomization.level, seeds[source.first_seed]
+    scenarios = [
+        _for_service(level(item, n, seed), task, services[n % len(services)]) for n, item in enumerate(scenarios)
+    ]
     return build_bank(scenarios, markets, plans, catalogue=catalogue, settings=services)
 
 

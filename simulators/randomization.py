@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simulators.market_settings import MarketSettings
 from simulators.physics import WorldSettings
+from simulators.scenario import Scenario
 from simulators.workload import WorkloadModel
 
 _SERVICE: Final = 0x5E21
 _MARKET: Final = 0x3A7E
 _DEMAND: Final = 0xD3A0
+_LEVEL: Final = 0x1E7E
 _CPU_MS: Final = (25.0, 65.0)
 _CV2: Final = (1.0, 1.5)
 _START_FACTOR: Final = (0.5, 2.0)
@@ -35,6 +37,8 @@ class Randomization(BaseModel):
         hot_markets: Share of the markets in which each type is hot with a probability of 0.2 to 1 of the market's own.
         volatility: Largest factor on the noise and the burst rate of a fitted workload model; each sample's is
             log-uniform from 1 to this.
+        quietest: Smallest factor on the demand of a tape; every second tape's is log-uniform from this to 1. The mean that
+            the operator knows goes along in half of those: small services, and services gone quiet.
         unknown_types: Share of the markets in which each type's saving and interruption band are drawn from the Spot
             Advisor's distribution over all types.
     """
@@ -45,6 +49,7 @@ class Randomization(BaseModel):
     hot_markets: Share = 0.0
     unknown_types: Share = 0.0
     volatility: float = Field(1.0, ge=1, le=5)
+    quietest: float = Field(1.0, gt=0, le=1)
 
     def worlds(self, own: WorldSettings, seed: int) -> list[WorldSettings]:
         """Return the task's own physics and workload, then the drawn ones."""
@@ -57,6 +62,14 @@ class Randomization(BaseModel):
         factor = float(np.exp(np.random.default_rng([seed, _DEMAND]).uniform(0.0, np.log(self.volatility))))
         sizes = tuple(factor * size for size in model.noise_sizes)
         return replace(model, noise_sizes=sizes, bursts_per_day=factor * model.bursts_per_day)
+
+    def level(self, scenario: Scenario, position: int, seed: int) -> Scenario:
+        """Return the tape at that position of a bank, with its own level of demand."""
+        if self.quietest == 1.0 or position % 2 == 0:
+            return scenario
+        rng = np.random.default_rng([seed, _LEVEL, position])
+        quiet = scenario.scaled(float(np.exp(rng.uniform(np.log(self.quietest), 0.0))))
+        return quiet if position % 4 == 1 else replace(quiet, mean_demand_rps=scenario.mean_demand_rps)
 
     def market(self, seed: int) -> MarketSettings:
         """Return the settings of the market that is drawn with a seed."""

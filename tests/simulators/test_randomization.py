@@ -8,6 +8,7 @@ from simulators.catalogue import Catalogue
 from simulators.market import MarketSettings, draw_market
 from simulators.physics import WorldSettings
 from simulators.randomization import Randomization
+from simulators.scenario import Scenario, make_scenario
 from simulators.workload import WorkloadModel, sample_workload
 
 OWN = WorldSettings()
@@ -106,8 +107,31 @@ def test_volatility_makes_samples_wilder_and_never_calmer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("services", -1), ("hot_markets", 1.5), ("unknown_types", -0.1), ("volatility", 0.5), ("x", 1)]
+    ("name", "value"),
+    [("services", -1), ("hot_markets", 1.5), ("unknown_types", -0.1), ("volatility", 0.5), ("quietest", 0), ("x", 1)],
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValidationError, match=name):
         Randomization.model_validate({name: value})
+
+
+def tape(mean_rps: float) -> Scenario:
+    demand = mean_rps * np.ones(3 * 1440)
+    return make_scenario("made", demand, history=slice(0, 1440), window=slice(2 * 1440, 3 * 1440), forecasts="point")
+
+
+def test_levels_fall_on_every_second_tape_and_the_known_mean_on_half_of_those() -> None:
+    own = tape(100.0)
+    drawn = [Randomization(quietest=0.05).level(own, position, 9) for position in range(400)]
+    assert all(item is own for item in drawn[::2])
+    factors = np.array([item.reference_demand_rps / 100.0 for item in drawn[1::2]])
+    assert 0.05 <= factors.min() < 0.06
+    assert 0.9 < factors.max() <= 1.0
+    assert np.median(factors) == pytest.approx(np.sqrt(0.05), rel=0.35), "log-uniform"
+    known = np.array([item.mean_demand_rps / 100.0 for item in drawn[1::2]])
+    np.testing.assert_allclose(known[0::2], factors[0::2])
+    np.testing.assert_array_equal(known[1::2], 1.0)
+    for item, factor in zip(drawn[1::2], factors, strict=True):
+        np.testing.assert_allclose(item.demand_rps, factor * own.demand_rps, rtol=1e-5)
+        np.testing.assert_allclose(item.annotation.forecast_rps, factor * own.annotation.forecast_rps, rtol=1e-5)
+    assert Randomization().level(own, 1, 9) is own
