@@ -37,8 +37,8 @@ class Randomization(BaseModel):
         hot_markets: Share of the markets in which each type is hot with a probability of 0.2 to 1 of the market's own.
         volatility: Largest factor on the noise and the burst rate of a fitted workload model; each sample's is
             log-uniform from 1 to this.
-        quietest: Smallest factor on the demand of a tape; every second tape's is log-uniform from this to 1. The mean that
-            the operator knows goes along in half of those: small services, and services gone quiet.
+        quietest: Smallest factor on the demand of a tape; every second tape's is log-uniform from this to 1. The mean
+            that the operator knows goes along in half of those: small services, and services gone quiet.
         unknown_types: Share of the markets in which each type's saving and interruption band are drawn from the Spot
             Advisor's distribution over all types.
     """
