@@ -96,19 +96,24 @@ def test_the_workers_together_play_the_fleets_of_one_batch(recipe: Recipe) -> No
     np.testing.assert_array_equal(np.concatenate([half.reset()[0] for half in halves]), whole.observe())
 
 
-def test_a_worker_plays_the_advising_rule_until_it_strays(recipe: Recipe) -> None:
+def test_a_worker_whose_policy_does_not_explore_plays_the_advising_rule(recipe: Recipe) -> None:
     runner = FleetRunner(config=algorithm_config(recipe, 2), worker_index=1)
     played = runner.sample(num_timesteps=1200, explore=False)
-    assert max(np.abs(episode.get_rewards()).max() for episode in played) == 0.0
     assert sum(len(episode) for episode in played) >= 1200
-    strayed = runner.sample(num_timesteps=400, explore=True)
-    assert max(np.abs(episode.get_rewards()).max() for episode in strayed) > 0.0
-    episode = strayed[0]
-    observations = torch.as_tensor(np.asarray(episode.get_observations(slice(0, len(episode)))))
-    actions = torch.as_tensor(np.asarray(episode.get_actions()))
-    _, expected, _ = runner.module.policy.evaluate_actions(observations, actions)
-    found = np.asarray(episode.get_extra_model_outputs(Columns.ACTION_LOGP))
-    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
+    assert max(np.abs(episode.get_rewards()).max() for episode in played) == 0.0
+
+
+def test_a_worker_records_the_probability_of_what_it_did(recipe: Recipe) -> None:
+    runner = FleetRunner(config=algorithm_config(recipe, 2), worker_index=1)
+    played = [*runner.sample(num_timesteps=600), *runner.sample(num_timesteps=600)]
+    assert any(episode.is_done for episode in played)
+    assert max(np.abs(episode.get_rewards()).max() for episode in played) > 0.0
+    for episode in played:
+        observations = torch.as_tensor(np.asarray(episode.get_observations(slice(0, len(episode)))))
+        actions = torch.as_tensor(np.asarray(episode.get_actions()))
+        _, expected, _ = runner.module.policy.evaluate_actions(observations, actions)
+        found = np.asarray(episode.get_extra_model_outputs(Columns.ACTION_LOGP))
+        np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
 
 
 def test_a_setting_without_counterpart_is_refused_by_name(recipe: Recipe) -> None:
