@@ -101,7 +101,7 @@ class _Workers:
         worker, _ = self.busy[connection]
         try:
             return connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             worker.process.join()
             return Outcome(error=f"its process ended with exit code {worker.process.exitcode}")
 

@@ -357,7 +357,7 @@ def test_the_command_trains_plays_and_writes_its_page(command: list[str], tmp_pa
     page = (tmp_path / "ablations.md").read_text()
     assert "| base | All of it. | 0." in page
     assert "1 runs (1 seeds a row, 256 decisions each)" in page
-    (line,) = csv.DictReader((tmp_path / "out" / "ablations.csv").open())
+    (line,) = csv.DictReader((tmp_path / "out" / "ablations.csv").read_text().splitlines())
     assert float(line["validation_total"]) > 0.0
     assert line["test_total"] == ""
     (tmp_path / "out" / "base" / "seed-0" / "best.zip").unlink()

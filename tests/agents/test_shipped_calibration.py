@@ -11,6 +11,7 @@ from agents.evaluation.conduct import check_calibrated_on, check_recorded_cost
 from agents.ground import GroundSettings, pooled_ground
 from agents.rules import CONFIGS, RuleBook, load_books
 from agents.search_space import parameters_of
+from envs.settings import WorldSource
 
 BUDGET = 300
 
@@ -55,7 +56,8 @@ def test_rules_of_traces_were_calibrated_on_their_histories(book: RuleBook) -> N
 def test_the_stated_costs_can_be_played_again(book: RuleBook) -> None:
     settings = yaml.safe_load((CONFIGS / "calibrate.yaml").read_text())
     ground = pooled_ground(GroundSettings.model_validate({k: v for k, v in settings.items() if k != "trials"}))
-    assert ground.origin == book.calibrated_on
+    source = WorldSource.model_validate(book.calibrated_on["source"]).model_dump(mode="json")
+    assert ground.origin == {**book.calibrated_on, "source": source}
     names = ("spot-hedge", "aws-best-practice")
     rules = [book.rules[book.index(name)] for name in names]
     for name, played in zip(names, try_rules(rules, ground.bank, ground.task, ground.final), strict=True):
