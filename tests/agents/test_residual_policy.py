@@ -373,7 +373,7 @@ def test_the_ends_of_the_noise_take_no_impossible_action(end: float, monkeypatch
     observation[:, DESIRED] = torch.linspace(0.0, 2.0, 200)
     with torch.no_grad():
         policy.action_net.linear.weight.normal_(std=0.5)  # type: ignore[union-attr]
-        monkeypatch.setattr(policy, "_correlated_levels", lambda fleets: torch.full((4, fleets), end))
+        monkeypatch.setattr(policy, "_correlated_quantiles", lambda fleets: torch.full((fleets, 4), end))
         actions, _, chances = policy.forward(observation)
     assert bool((actions[:, 3] >= 1).all())
     assert bool((actions[:, 3] <= 6).all())
