@@ -45,6 +45,11 @@ class _Worker:
             self.process.start()
         theirs.close()
 
+    def send(self, message: _Job | bool) -> None:
+        """Say something; that nobody hears it any more shows when the answer is read."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(message)
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.join()
@@ -94,7 +99,7 @@ class _Workers:
         worker = self._idle.pop() if self._idle else _Worker(self._settings, self._scratch)
         self._free -= 1
         self.busy[worker.connection] = (worker, trial)
-        worker.connection.send(job)
+        worker.send(job)
 
     def next_message(self, connection: Connection) -> Any:
         """Return what a worker says: (step, value), an Outcome, or an exception that ends the study."""
@@ -160,9 +165,9 @@ def run_study(
                 message = pool.next_message(connection)
                 if isinstance(message, tuple):
                     step, value = message
-                    trial = pool.busy[connection][1]
+                    worker, trial = pool.busy[connection]
                     trial.report(value, step)
-                    connection.send(trial.should_prune())
+                    worker.send(trial.should_prune())
                     continue
                 trial = pool.release(connection)
                 if isinstance(message, Exception):

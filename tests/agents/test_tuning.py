@@ -359,6 +359,8 @@ def test_a_worker_that_is_killed_is_a_failed_trial_and_is_replaced(
         assert not pool.available
         assert worker.process.pid is not None
         os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.join()
+        worker.send(False)
         assert pool.next_message(connection) == Outcome(error="its process ended with exit code -9")
         pool.release(connection)
         assert pool.available
