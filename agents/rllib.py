@@ -253,6 +253,7 @@ def ray_session(cluster: Cluster) -> Iterator[None]:
         ValueError: An address of another form.
         ConnectionError: No cluster answers there.
     """
+    _reach(cluster.address)
     where: dict[str, Any] = {"address": cluster.address}
     if cluster.address is None:
         where = {
@@ -261,9 +262,7 @@ def ray_session(cluster: Cluster) -> Iterator[None]:
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
-    else:
-        _reach(cluster.address)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
@@ -275,8 +274,8 @@ def ray_session(cluster: Cluster) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    if address == "auto":
+def _reach(address: str | None) -> None:
+    if address is None or address == "auto":
         return
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
@@ -430,6 +429,7 @@ def run_rllib_training(
     if settings.start_from is not None:
         raise ValueError(f"start_from {settings.start_from}: RLlib starts at the rule and cannot go on from a bundle")
     _check_settings(settings.ppo, cluster.workers)
+    _reach(cluster.address)
     prepared = prepare(settings, folder)
     run = RLlibRun(cluster, folder, prepared.env, settings.ppo, prepared.bank, seed, prepared.advisor)
     if resume:

@@ -209,7 +209,7 @@ def test_a_run_goes_on_from_its_checkpoint(
     assert state["num_timesteps"] == further[0]
     assert state["validation"]["history"][-1][0] == further[0]
     curves = (copy / "tensorboard" / f"progress_from_{shown[-1]}.csv").read_text().splitlines()
-    row = dict(zip(curves[0].split(","), curves[-1].split(","), strict=True))
+    row = dict(zip(curves[0].split(","), curves[1].split(","), strict=True))
     assert float(row["train/learning_rate"]) < train_settings.ppo.learning_rate / 2
 
     other = longer.model_copy(update={"ppo": longer.ppo.model_copy(update={"gamma": 0.9})})
@@ -222,13 +222,14 @@ def test_a_run_goes_on_from_its_checkpoint(
         run_rllib_training(longer, copy, seed=3, cluster=TWO, resume=True)
 
 
-def test_an_unreachable_cluster_is_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_cluster_is_one_line_and_no_folder(train_settings: TrainSettings, tmp_path: Path) -> None:
+    nowhere = Cluster("127.0.0.1:1")
     started = time.monotonic()
-    with (
-        pytest.raises(ConnectionError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers there"),
-        ray_session(Cluster("127.0.0.1:1")),
-    ):
-        pass
+    with pytest.raises(ConnectionError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers there"):
+        run_rllib_training(train_settings, tmp_path / "run", seed=0, cluster=nowhere)
     assert time.monotonic() - started < 20.0
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConnectionError, match="no Ray cluster answers"), ray_session(nowhere):
+        pass
     with pytest.raises(ValueError, match="expected HOST:PORT"), ray_session(Cluster("ray://somewhere:10001")):
         pass
