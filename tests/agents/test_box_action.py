@@ -88,6 +88,7 @@ def test_the_best_logit_is_the_choice_of_the_point(settings: EnvSettings) -> Non
     np.testing.assert_allclose(np.diff(parts[0][0]), np.diff(expected), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, "best"])
 def test_a_continuous_run_is_exported_and_plays_the_same(
     train_settings: TrainSettings, continuous_ppo: PPOSettings, bank: Bank, tmp_path: Path, name: str | None

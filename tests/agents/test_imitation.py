@@ -50,6 +50,7 @@ def agreement(model: object, settings: EnvSettings, ppo: PPOSettings, bank: Bank
     return float((ours == block.actions).all(axis=2).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "advised"),
     [({}, False), ({}, True), ({"masks": True}, True), ({"continuous": True}, True), ({"stack": 2}, True)],
@@ -78,7 +79,7 @@ def test_a_known_policy_is_cloned(
     )
     assert before < 0.5
     assert done.agreement_before < 0.5
-    least = 0.85 if "continuous" in change else 0.9
+    least = 0.85 if "continuous" in change else 0.9 if advised else 0.95
     assert done.agreement_after > least
     assert done.loss_after < done.loss_before
     assert min(done.agreement_by_part) >= done.agreement_after
@@ -159,6 +160,7 @@ def test_an_unknown_teacher_is_named(settings: EnvSettings, book: RuleBook, bank
         gather(ImitationSettings(policy="nobody"), settings, book, bank, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_starts_where_imitation_left_it(
     train_settings: TrainSettings, tiny_ppo: PPOSettings, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_what_is_learned_from_was_permitted(
         assert torch.equal(again.policy.state_dict()[name], value)
 
 
+@pytest.mark.slow
 def test_masks_hold_in_validation_and_in_a_bundle(
     train_settings: TrainSettings, masked_ppo: PPOSettings, bank: Bank, tmp_path: Path
 ) -> None:
