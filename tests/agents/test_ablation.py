@@ -366,6 +366,7 @@ def test_the_command_trains_plays_and_writes_its_page(command: list[str], tmp_pa
     assert ablate(*command, *budget, "--table-only").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_command_refuses_what_it_cannot_use(command: list[str], tmp_path: Path) -> None:
     for arguments, words in (
         ((), "row 'wrong': "),
