@@ -102,22 +102,26 @@ def cheapest_within(front: Sequence[Setting], bad: float) -> Setting | None:
     return min([*good, *mixtures], key=lambda item: item.cost, default=None)
 
 
-def bill_at_equal_bad_minutes(contest: Contest, policy: str, scenarios: Sequence[int] | None = None) -> Estimate:
-    """Return by what share a policy's bill is below the best rule's at no more bad minutes, with its 95 % interval.
+def bill_at_equal_bad_minutes(
+    contest: Contest, policy: str, scenarios: Sequence[int] | None = None, *, rival: str | None = None
+) -> Estimate:
+    """Return by what share a policy's bill is below a rule's at no more bad minutes, with its 95 % interval.
 
     The rule is calibrated again along its own front, to at most the policy's bad minutes (mean share over traces);
     NaN where no setting is that good. The interval takes that setting as given, and resamples as all others do.
 
     Args:
-        contest: Played, the best rule's front with it.
+        contest: Played, the rule's front with it.
         policy: Name.
         scenarios: Indices of those that count; all if None.
+        rival: The rule; the best one if None.
     """
     chosen = range(len(contest.worlds.scenarios)) if scenarios is None else scenarios
     reference = contest.played[contest.best_rule]
     ours = setting(contest.played[policy], reference, contest.worlds, chosen)
-    front = [setting(played, reference, contest.worlds, chosen) for played in (reference, *contest.front)]
-    rival = cheapest_within(front, ours.bad)
-    if rival is None:
+    tried = [reference, *contest.front] if rival is None else [contest.played[rival], *contest.fronts.get(rival, [])]
+    front = [setting(played, reference, contest.worlds, chosen) for played in tried]
+    theirs = cheapest_within(front, ours.bad)
+    if theirs is None:
         return Estimate(np.nan, np.nan, np.nan)
-    return PairedTotals({"ours": ours.bill, "rival": rival.bill}).saving("ours", "rival")
+    return PairedTotals({"ours": ours.bill, "rival": theirs.bill}).saving("ours", "rival")

@@ -23,7 +23,14 @@ def markdown(content: Json) -> str:
         )
     if content.get("gap_closed"):
         parts.append(_learned(content))
-    parts += [_runs(content), _overall(content), _waterfall(content), _by_kind(content), _by_trace(content)]
+    parts += [
+        _runs(content),
+        _overall(content),
+        _waterfall(content),
+        _target_tracking(content),
+        _by_kind(content),
+        _by_trace(content),
+    ]
     parts += [_shift(content), _cadence(content), _perfect(content), _planner(content)]
     parts += [_details(content), _calibration(content)]
     return "\n".join(part for part in parts if part) + "\n"
@@ -53,6 +60,14 @@ def _gap(item: Json | None) -> str:
     low, high = item["ci95"]
     interval = "" if low is None else f" ({low:.3f} to {high:.3f})"
     return f"{item['value']:.3f}{interval}"
+
+
+def _share(item: Json) -> str:
+    if item["value"] is None:
+        return ""
+    low, high = item["ci95"]
+    interval = "" if low is None else f" ({_percent(low)} to {_percent(high)})"
+    return f"{_percent(item['value'])}{interval}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -126,6 +141,41 @@ def _waterfall(content: Json) -> str:
     steps = item["over_reference"]
     text = f"What {item['of']} saves against {item['vs']}, over reference; negative steps cost more."
     return f"## Where the saving comes from\n\n{text}\n\n{_table(tuple(steps), [tuple(map(_text, steps.values()))])}"
+
+
+def _target_tracking(content: Json) -> str:
+    item = content.get("target_tracking") or {}
+    parts = []
+    if item.get("calibrated"):
+        head = ("against", "total lower by", "bad minutes fewer by", "bill at no more bad minutes lower by")
+        rows = [
+            (
+                row["name"],
+                _share(row["total_saved"]),
+                _percent(row["bad_minutes_less"]),
+                _share(row["bill_at_equal_bad_minutes"]) or "reaches them at no setting",
+            )
+            for row in item["calibrated"]
+        ]
+        parts.append(_table(head, rows))
+    if item.get("on_demand"):
+        steps = tuple(item["on_demand"][0]["waterfall"])
+        head = ("against", "bill, ours and theirs", "lower by", "bad minutes, ours and theirs", *steps)
+        rows = [
+            (
+                row["name"],
+                " / ".join(map(_text, row["bill"])),
+                _percent(row["bill_saved"]),
+                " / ".join(map(_percent, row["bad_minutes_fraction"])),
+                *map(_text, row["waterfall"].values()),
+            )
+            for row in item["on_demand"]
+        ]
+        parts.append(
+            "With all instances on demand, where the saving of bill and penalty comes from, over reference:\n\n"
+            + _table(head, rows)
+        )
+    return "## Against target tracking\n\n" + "\n".join(parts) if parts else ""
 
 
 def _summaries(title: str, items: Json) -> str:
@@ -259,6 +309,7 @@ SECTIONS: Final[dict[str, Callable[[Json], str]]] = {
     "traces": _by_trace,
     "seeds": _runs,
     "waterfall": _waterfall,
+    "target_tracking": _target_tracking,
     "shift": _shift,
     "cadence": _cadence,
     "planner": _planner,

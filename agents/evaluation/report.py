@@ -21,6 +21,7 @@ from agents.evaluation.summaries import (
     tight_bound_over_reference,
     trace_table,
 )
+from agents.evaluation.target_tracking import target_tracking_content
 from agents.evaluation.waterfall import waterfall_content
 from agents.rules import RuleBook
 from telemetry.provenance import write_json, write_text
@@ -91,6 +92,7 @@ def report_content(contest: Contest, book: RuleBook, *, seeds: list[int], studie
         content["gap_closed"] = gap_content(contest, contest.learned)
         equal = bill_at_equal_bad_minutes(contest, contest.learned, contest.counted)
         content["bill_at_equal_bad_minutes"] = estimate_content(equal, rule)
+        content["target_tracking"] = target_tracking_content(contest, contest.learned)
     ours = contest.learned or rule
     rivals = [name for name in (rule, *contest.names("aws")) if name != ours]
     if rivals:

@@ -6,9 +6,9 @@ from typing import Final
 from agents.evaluation.markdown import sections
 from agents.evaluation.plots import counted_traces
 from agents.evaluation.summaries import Json
+from agents.evaluation.target_tracking import TARGET_TRACKING
 
 _RIVALS: Final = ("rule", "aws", "rule_per_trace")
-_TARGET_TRACKING: Final = "target-tracking"
 _ROW: Final = "| {} |"
 
 
@@ -23,6 +23,7 @@ def agent_section(content: Json, made: str, pictures: Mapping[str, str]) -> str:
     parts = [f"{_verdict(content)} {' '.join(_still_cheaper(content))}", content["first_line"]]
     parts += sections(content, ("traces", "seeds"))
     parts.append(_target_tracking(content))
+    parts += sections(content, ("target_tracking",))
     parts += sections(content, ("shift", "cadence", "waterfall", "planner"))
     parts += [f"![{caption}]({path})" for path, caption in pictures.items()]
     return "\n\n".join(part.strip().replace("\n## ", "\n### ") for part in _one_level_down([*parts, made]))
@@ -85,7 +86,7 @@ def _still_cheaper(content: Json) -> Iterator[str]:
 def _target_tracking(content: Json) -> str:
     """Return the learned policy beside AWS's target tracking on each trace."""
     ours = content["learned"]
-    names = [name for name in content["kind"] if name.startswith(_TARGET_TRACKING) and content["kind"][name] == "aws"]
+    names = [name for name in content["kind"] if name.startswith(TARGET_TRACKING) and content["kind"][name] == "aws"]
     if not names:
         return ""
     lines = [
@@ -98,4 +99,4 @@ def _target_tracking(content: Json) -> str:
         lines.append(
             _ROW.format(" | ".join((trace, *cells, f"{100 * (1 - _total(content, ours, trace) / best):.1f} %")))
         )
-    return "## Beside target tracking\n\n" + "\n".join(lines)
+    return "## Beside target tracking, trace by trace\n\n" + "\n".join(lines)

@@ -7,6 +7,7 @@ import pytest
 
 from agents.evaluation.contest import Contest
 from agents.evaluation.figures import Setting, bill_at_equal_bad_minutes, cheapest_within, setting
+from agents.evaluation.target_tracking import ON_DEMAND, target_tracking_content
 from agents.evaluation.worlds import Worlds
 from agents.rollout import Played
 from simulators.records import OUTCOME
@@ -63,6 +64,8 @@ def played(bill_usd: float, bad_minutes: int, *, noise: float = 0.0) -> Played:
     totals["ticks"] = 1440 * np.repeat(DAYS, SEEDS)
     totals["bad_minutes"] = bad_minutes * np.repeat(DAYS, SEEDS)
     totals["reference_usd"] = (scale * open_day).sum(axis=1)
+    totals["on_demand_usd"] = daily.sum(axis=1)
+    totals["slo_penalty_usd"] = 0.5 * daily.sum(axis=1)
     return Played(totals, daily * 1.5, daily, scale * open_day, np.zeros(2 * SEEDS, np.int64))
 
 
@@ -111,3 +114,35 @@ def test_the_interval_is_that_of_the_other_figures() -> None:
 def test_no_figure_where_the_front_does_not_reach() -> None:
     found = bill_at_equal_bad_minutes(contest_of(played(0.4, 3), [played(0.8, 10)]), "ours")
     assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_any_rule_can_be_the_rival_along_its_own_front() -> None:
+    contest = contest_of(played(0.4, 10), [played(0.6, 10)])
+    contest.played["other"] = played(0.7, 30)
+    contest.fronts = {"other": [played(0.8, 10)]}
+    assert bill_at_equal_bad_minutes(contest, "ours", rival="other").value == pytest.approx(1 - 0.4 / 0.8)
+    assert bill_at_equal_bad_minutes(contest, "ours").value == pytest.approx(1 - 0.4 / 0.6)
+
+
+def test_target_tracking_is_met_with_spot_and_all_on_demand() -> None:
+    contest = contest_of(played(0.4, 10), [])
+    name = "target-tracking-cpu"
+    contest.played |= {name: played(0.7, 30), ON_DEMAND.format(name): played(1.0, 20), "step": played(0.6, 20)}
+    contest.kinds = {"rule": "rule", "ours": "rl", name: "aws", ON_DEMAND.format(name): "constant", "step": "aws"}
+    contest.fronts = {name: [played(0.8, 10)]}
+    found = target_tracking_content(contest, "ours")
+    (calibrated,), (on_demand,) = found["calibrated"], found["on_demand"]
+    assert calibrated["name"] == name
+    assert calibrated["total_saved"]["value"] == pytest.approx(1 - 0.4 / 0.7)
+    assert calibrated["bad_minutes_less"] == pytest.approx(2 / 3, abs=1e-4)
+    assert calibrated["bill_at_equal_bad_minutes"]["value"] == pytest.approx(1 - 0.4 / 0.8)
+    assert on_demand["bill_saved"] == pytest.approx(0.6)
+    assert on_demand["bad_minutes_fraction"] == pytest.approx([10 / 1440, 20 / 1440], abs=1e-6)
+    assert on_demand["waterfall"]["timing"] == pytest.approx(0.3)
+    assert on_demand["waterfall"]["total"] == pytest.approx(0.9)
+
+
+def test_without_target_tracking_there_is_nothing_to_say() -> None:
+    contest = contest_of(played(0.4, 10), [])
+    contest.kinds = {"rule": "rule", "ours": "rl"}
+    assert target_tracking_content(contest, "ours") == {"calibrated": [], "on_demand": []}
