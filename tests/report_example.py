@@ -184,6 +184,25 @@ def full_content() -> Json:
         "perfect_forecasts": {"rule": BEST, "own": 0.246, "perfect": 0.219, "bound": 0.17},
         "front": {BEST: [[0.0005, 0.31], [0.0019, 0.27], [0.0035, 0.229], [0.012, 0.205]]},
         "waterfall": {"of": LEARNED, "vs": BEST, "over_reference": steps, "usd": dict.fromkeys(TRACES, steps)},
+        "target_tracking": {
+            "calibrated": [
+                {
+                    "name": "target-tracking-cpu",
+                    "total_saved": {"vs": "target-tracking-cpu", "value": 0.41, "ci95": [0.3, 0.5]},
+                    "bad_minutes_less": 0.62,
+                    "bill_at_equal_bad_minutes": {"vs": "target-tracking-cpu", "value": None, "ci95": [None, None]},
+                }
+            ],
+            "on_demand": [
+                {
+                    "name": "target-tracking-cpu, price rank 1, 0 % spot",
+                    "bill_saved": 0.55,
+                    "bad_minutes_fraction": [0.01, 0.02],
+                    "bill": [0.3, 0.6666],
+                    "waterfall": steps,
+                }
+            ],
+        },
         "tight_bound": {trace: 1.08 * usd for trace, usd in content["bound"].items()},
         "validation_total_over_reference": {BEST: 0.244, "spot-mix": 0.25},
         "one_action": {LEARNED: {"action": "forecast, price rank 1, 60 % spot", "share": 0.62}},

@@ -58,6 +58,7 @@ ADDED = {
     "tight_bound",
     "tight_bound_over_reference",
     "waterfall",
+    "target_tracking",
     "by_kind",
     "per_trace",
     "apart",

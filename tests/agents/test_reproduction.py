@@ -238,7 +238,13 @@ def test_the_section_holds_every_table_and_what_made_it() -> None:
     content = report()
     section = agent_section(content, "Made in an hour.", {"images/agent_shift.png": "In other worlds"})
     assert section.splitlines()[2] == content["first_line"]
-    for title in ("By trace", "Training seeds", "Beside target tracking", "When the world is another one"):
+    for title in (
+        "By trace",
+        "Training seeds",
+        "Beside target tracking, trace by trace",
+        "Against target tracking",
+        "When the world is another one",
+    ):
         assert f"\n### {title}\n" in section
     for title in ("How often it decides", "How much of the advice is followed", "Where the saving comes from"):
         assert f"\n### {title}\n" in section
