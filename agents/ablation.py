@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,6 +153,12 @@ def run_trial(trial: Trial) -> None:
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
 
+def run_row(trials: Sequence[Trial]) -> None:
+    """Run the trials of a row one after the other, in the same worlds: they are made once."""
+    for trial in trials:
+        run_trial(trial)
+
+
 def mean_figures(policy: Policy, worlds: Worlds, task: TaskSettings) -> dict[str, float]:
     """Return total over reference, share of bad minutes, launches and type changes a day; every scenario counts once.
 
@@ -167,6 +174,7 @@ def mean_figures(policy: Policy, worlds: Worlds, task: TaskSettings) -> dict[str
     return {name: round(float(np.mean([item[name] for item in found])), 6) for name in found[0]}
 
 
+@lru_cache(maxsize=1)
 def judges_worlds(task: TaskSettings, source: WorldSource) -> Mapping[str, Worlds]:
     """Return the judge's validation worlds, the same with anomalies, and, if every trace is there, its test worlds.
 

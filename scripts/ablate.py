@@ -25,7 +25,7 @@ def ablate(
     rows: Annotated[list[str] | None, typer.Option(help="Only this row; repeatable.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds per row, counted from 0.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Decisions per run.")] = 2_000_000,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Rows at a time, one core each.")] = 2,
     table_only: Annotated[bool, typer.Option("--table-only", help="Train nothing; table of what is there.")] = False,
     page: Annotated[Path, typer.Option(help="Page with a part 'ablations' to rewrite.")] = (
         _ROOT / "docs" / "ablations.md"
@@ -86,22 +86,25 @@ def _trials(rows: list[Any], base: Path, seeds: int, steps: int, out: Path) -> l
 
 
 def _run(trials: list[Any], steps: int, jobs: int) -> list[str]:
-    """Run what is not finished, most telling first: all rows with the first seed; return what failed."""
-    from agents.ablation import run_trial
+    """Run what is not finished, a process for each row; return the rows that failed."""
+    from itertools import groupby
+
+    from agents.ablation import run_row
     from agents.processes import in_processes
 
-    left = sorted((trial for trial in trials if not trial.is_done), key=lambda trial: int(trial.job.seed))
+    left = [trial for trial in trials if not trial.is_done]
     if not left:
         return []
     _print_budget(trials, left, steps, jobs)
+    rows = [list(group) for _, group in groupby(left, key=lambda trial: trial.row)]
     failed = []
-    for number, (position, succeeded) in enumerate(in_processes(run_trial, left, jobs=jobs), start=1):
-        trial = left[position]
-        name = f"{trial.row} seed {trial.job.seed}"
+    for number, (position, succeeded) in enumerate(in_processes(run_row, rows, jobs=jobs), start=1):
+        row = rows[position]
         if not succeeded:
-            failed.append(name)
-        state = f"trained in {trial.job.minutes():.1f} min and played" if succeeded else "failed"
-        typer.echo(f"{name}: {state} ({number} of {len(left)})")
+            failed.append(row[0].row)
+        minutes = sum(trial.job.minutes() for trial in row)
+        state = f"{len(row)} seeds trained in {minutes:.1f} min and played" if succeeded else "failed"
+        typer.echo(f"{row[0].row}: {state} ({number} of {len(rows)} rows)")
     return failed
 
 
@@ -116,9 +119,9 @@ def _print_budget(trials: list[Any], left: list[Any], steps: int, jobs: int) -> 
     typer.echo(f"decisions each  {steps:,}")
     typer.echo(f"runs left       {len(left)} of {len(trials)}")
     typer.echo(f"decisions/s     {rate:,.0f} (one run alone, {_PROBE_ROLLOUTS} rollouts)")
-    typer.echo(
-        f"hours           {len(left) * steps / rate / min(jobs, len(left)) / 3600:.1f} of training, {jobs} at a time"
-    )
+    at_a_time = min(jobs, len({trial.row for trial in left}))
+    hours = len(left) * steps / rate / at_a_time / 3600
+    typer.echo(f"hours           {hours:.1f} of training, {at_a_time} rows at a time")
 
 
 def _made(found: list[dict[str, Any]], seeds: int, steps: int) -> str:
