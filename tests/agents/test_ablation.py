@@ -26,7 +26,7 @@ from agents.ablation import (
     load_rows,
     mean_figures,
     results,
-    run_trial,
+    run_row,
     table,
     write_csv,
 )
@@ -214,7 +214,7 @@ def trial(train_settings: TrainSettings, tmp_path_factory: pytest.TempPathFactor
     job = TrainingJob(settings, 2, tmp_path_factory.mktemp("ablations") / "forecasts-none" / "seed-2")
     trial = Trial("forecasts-none", job, small_worlds)
     assert not trial.is_done
-    run_trial(trial)
+    run_row([trial])
     return trial
 
 
