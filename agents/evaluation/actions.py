@@ -20,6 +20,11 @@ MOSTLY: Final = 0.99
 """A policy that takes one action in this share of its decisions is that constant."""
 
 
+def constant_name(scaling_policy: str, rank: int, spot_percent: int) -> str:
+    """Return what the constant action is called that keeps to a scaling policy, a price rank and a spot share."""
+    return f"{scaling_policy}, price rank {rank}, {spot_percent} % spot"
+
+
 def constant_actions(book: RuleBook, task: TaskSettings) -> dict[str, NDArray[np.int64]]:
     """Return every constant action of the menu: each scaling policy x each spot share x each rank that any rule takes.
 
@@ -30,7 +35,7 @@ def constant_actions(book: RuleBook, task: TaskSettings) -> dict[str, NDArray[np
     for position, rule in enumerate(book.rules):
         for rank in ranks:
             for percent in range(0, 101, task.spot_step_percent):
-                name = f"{rule.name}, price rank {rank}, {percent} % spot"
+                name = constant_name(rule.name, rank, percent)
                 actions[name] = encode_action(task, scale=0, candidate=rank, spot_percent=percent, policy=position)
     return actions
 

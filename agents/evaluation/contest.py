@@ -42,8 +42,7 @@ class Contest:
         bound_daily: [fleets, days] bound of each day; no rows before it is known.
         tight_bound_daily: The same of the second, tighter bound; its days count only together.
         learned: Name of the policy that stands for the bundle; None if only rules were compared.
-        front: The best rule at other settings along its own front.
-        fronts: The same of every rule.
+        fronts: Each rule at other settings along its own front.
         habits: The action each learned policy takes most.
         own_rules: Traces that have rules of their own.
         partial: Whether the comparison was interrupted.
@@ -57,7 +56,6 @@ class Contest:
     bound_daily: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     tight_bound_daily: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     learned: str | None = None
-    front: list[Played] = field(default_factory=list)
     fronts: dict[str, list[Played]] = field(default_factory=dict)
     habits: dict[str, Habit] = field(default_factory=dict)
     own_rules: list[str] = field(default_factory=list)
@@ -169,7 +167,6 @@ def compare(
             _play_trace_rules(contest, trace_books, task, desk)
         say("every rule along its own front")
         contest.fronts = play_fronts(book, [rule.name for rule in book.rules], test, task, desk)
-        contest.front = contest.fronts[best]
         say("every constant action")
         _play_constants(contest, constants, task, desk)
     except KeyboardInterrupt:

@@ -119,7 +119,8 @@ def bill_at_equal_bad_minutes(
     chosen = range(len(contest.worlds.scenarios)) if scenarios is None else scenarios
     reference = contest.played[contest.best_rule]
     ours = setting(contest.played[policy], reference, contest.worlds, chosen)
-    tried = [reference, *contest.front] if rival is None else [contest.played[rival], *contest.fronts.get(rival, [])]
+    rule = rival or contest.best_rule
+    tried = [contest.played[rule], *contest.fronts.get(rule, [])]
     front = [setting(played, reference, contest.worlds, chosen) for played in tried]
     theirs = cheapest_within(front, ours.bad)
     if theirs is None:

@@ -54,20 +54,12 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f} %"
 
 
-def _gap(item: Json | None) -> str:
+def _estimate(item: Json | None, show: Callable[[float], str] = "{:.3f}".format) -> str:
     if item is None or item["value"] is None:
         return ""
     low, high = item["ci95"]
-    interval = "" if low is None else f" ({low:.3f} to {high:.3f})"
-    return f"{item['value']:.3f}{interval}"
-
-
-def _share(item: Json) -> str:
-    if item["value"] is None:
-        return ""
-    low, high = item["ci95"]
-    interval = "" if low is None else f" ({_percent(low)} to {_percent(high)})"
-    return f"{_percent(item['value'])}{interval}"
+    interval = "" if low is None else f" ({show(low)} to {show(high)})"
+    return f"{show(item['value'])}{interval}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -88,8 +80,8 @@ def _method(content: Json) -> str:
 def _learned(content: Json) -> str:
     gap, equal = content["gap_closed"], content["bill_at_equal_bad_minutes"]
     lines = (
-        f"Gap closed from the best rule to the bound: **{_gap(gap) or 'undefined'}** (95 % interval), cheaper than the "
-        f"rule on {gap['wins']} of {gap['of']} traces.\n"
+        f"Gap closed from the best rule to the bound: **{_estimate(gap) or 'undefined'}** (95 % interval), cheaper "
+        f"than the rule on {gap['wins']} of {gap['of']} traces.\n"
     )
     if equal["value"] is None:
         return lines + "The best rule reaches the learned policy's bad minutes at no setting of its front.\n"
@@ -105,14 +97,14 @@ def _runs(content: Json) -> str:
         return ""
     text, over = "", content.get("gap_closed_over_seeds")
     if over:
-        text = f"Gap closed, mean over {over['seeds']} training seeds: **{_gap(over)}** (95 % interval).\n\n"
+        text = f"Gap closed, mean over {over['seeds']} training seeds: **{_estimate(over)}** (95 % interval).\n\n"
     head = ("seed", "policy", "total", "gap closed", "bad minutes", "launches/day", "type changes/day", "worst trace")
     rows = [
         (
             str(row["seed"]),
             row["name"],
             _text(row["total"]),
-            _gap(row["gap_closed"]),
+            _estimate(row["gap_closed"]),
             _percent(row["bad_minutes_fraction"]),
             _text(row["launches_per_day"], "{:.1f}"),
             _text(row["type_changes_per_day"], "{:.2f}"),
@@ -151,9 +143,9 @@ def _target_tracking(content: Json) -> str:
         rows = [
             (
                 row["name"],
-                _share(row["total_saved"]),
+                _estimate(row["total_saved"], _percent),
                 _percent(row["bad_minutes_less"]),
-                _share(row["bill_at_equal_bad_minutes"]) or "reaches them at no setting",
+                _estimate(row["bill_at_equal_bad_minutes"], _percent) or "reaches them at no setting",
             )
             for row in item["calibrated"]
         ]
@@ -188,7 +180,7 @@ def _summaries(title: str, items: Json) -> str:
         rows.append((name, *(f"{_text(cell['total'])} ({_percent(cell['bad_minutes_fraction'])})" for cell in cells)))
     rows.append((BOUND, *(_text(item["bound"]) for item in items.values())))
     if any(item["gap_closed"] for item in items.values()):
-        rows.append(("gap closed", *(_gap(item["gap_closed"]) for item in items.values())))
+        rows.append(("gap closed", *(_estimate(item["gap_closed"]) for item in items.values())))
     return f"## {title}\n\n{_table(head, rows)}"
 
 
@@ -212,7 +204,7 @@ def _by_trace(content: Json) -> str:
     for trace, row in content["per_trace"].items():
         totals = (_text(row[key]) for key in ("best_rule", "aws", "learned", "tight_bound", "bound"))
         infeasible = f"{content['infeasible_minutes'][trace]:.0f}"
-        rows.append((trace, row["kind"], *totals, _gap(row["gap_closed"]), infeasible))
+        rows.append((trace, row["kind"], *totals, _estimate(row["gap_closed"]), infeasible))
     return f"## By trace\n\n{_table(head, rows)}"
 
 

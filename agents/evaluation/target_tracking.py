@@ -2,15 +2,15 @@
 
 from typing import Any, Final
 
+from agents.evaluation.actions import constant_name
 from agents.evaluation.contest import Contest
 from agents.evaluation.figures import bill_at_equal_bad_minutes
+from agents.evaluation.statistics import PairedTotals
 from agents.evaluation.summaries import estimate_content, row_content
 from agents.evaluation.waterfall import waterfall_content
 
 Json = dict[str, Any]
 TARGET_TRACKING: Final = "target-tracking"
-ON_DEMAND: Final = "{}, price rank 1, 0 % spot"
-"""The constant action that is target tracking on the cheapest instances on demand."""
 
 
 def target_tracking_content(contest: Contest, policy: str) -> Json:
@@ -25,19 +25,25 @@ def target_tracking_content(contest: Contest, policy: str) -> Json:
         policy: Name.
     """
     names = [name for name in contest.names("aws") if name.startswith(TARGET_TRACKING)]
-    without_spot = [found for name in names if (found := ON_DEMAND.format(name)) in contest.played]
+    without_spot = [found for name in names if (found := on_demand_name(name)) in contest.played]
+    paired = contest.paired()
     return {
-        "calibrated": [_calibrated(contest, policy, name) for name in names],
+        "calibrated": [_calibrated(contest, paired, policy, name) for name in names],
         "on_demand": [_on_demand(contest, policy, name) for name in without_spot],
     }
 
 
-def _calibrated(contest: Contest, policy: str, rival: str) -> Json:
+def on_demand_name(rule: str) -> str:
+    """Return what the constant action is called that is a rule's scaling on the cheapest instances, on demand."""
+    return constant_name(rule, rank=1, spot_percent=0)
+
+
+def _calibrated(contest: Contest, paired: PairedTotals, policy: str, rival: str) -> Json:
     ours, theirs = (row_content(contest, name)["bad_minutes_fraction"] for name in (policy, rival))
     equal = bill_at_equal_bad_minutes(contest, policy, contest.counted, rival=rival)
     return {
         "name": rival,
-        "total_saved": estimate_content(contest.paired().saving(policy, rival), rival),
+        "total_saved": estimate_content(paired.saving(policy, rival), rival),
         "bad_minutes_less": round(1.0 - ours / theirs, 6) if theirs else None,
         "bill_at_equal_bad_minutes": estimate_content(equal, rival),
     }

@@ -7,7 +7,7 @@ import pytest
 
 from agents.evaluation.contest import Contest
 from agents.evaluation.figures import Setting, bill_at_equal_bad_minutes, cheapest_within, setting
-from agents.evaluation.target_tracking import ON_DEMAND, target_tracking_content
+from agents.evaluation.target_tracking import on_demand_name, target_tracking_content
 from agents.evaluation.worlds import Worlds
 from agents.rollout import Played
 from simulators.records import OUTCOME
@@ -76,7 +76,7 @@ def contest_of(ours: Played, front: list[Played]) -> Contest:
     ]
     worlds = Worlds(scenarios, list(range(SEEDS)), None)  # type: ignore[arg-type]
     contest = Contest(worlds, "rule", {}, played={"rule": played(0.5, 20), "ours": ours}, learned="ours")
-    contest.front = front
+    contest.fronts = {"rule": front}
     return contest
 
 
@@ -119,7 +119,7 @@ def test_no_figure_where_the_front_does_not_reach() -> None:
 def test_any_rule_can_be_the_rival_along_its_own_front() -> None:
     contest = contest_of(played(0.4, 10), [played(0.6, 10)])
     contest.played["other"] = played(0.7, 30)
-    contest.fronts = {"other": [played(0.8, 10)]}
+    contest.fronts |= {"other": [played(0.8, 10)]}
     assert bill_at_equal_bad_minutes(contest, "ours", rival="other").value == pytest.approx(1 - 0.4 / 0.8)
     assert bill_at_equal_bad_minutes(contest, "ours").value == pytest.approx(1 - 0.4 / 0.6)
 
@@ -127,8 +127,8 @@ def test_any_rule_can_be_the_rival_along_its_own_front() -> None:
 def test_target_tracking_is_met_with_spot_and_all_on_demand() -> None:
     contest = contest_of(played(0.4, 10), [])
     name = "target-tracking-cpu"
-    contest.played |= {name: played(0.7, 30), ON_DEMAND.format(name): played(1.0, 20), "step": played(0.6, 20)}
-    contest.kinds = {"rule": "rule", "ours": "rl", name: "aws", ON_DEMAND.format(name): "constant", "step": "aws"}
+    contest.played |= {name: played(0.7, 30), on_demand_name(name): played(1.0, 20), "step": played(0.6, 20)}
+    contest.kinds = {"rule": "rule", "ours": "rl", name: "aws", on_demand_name(name): "constant", "step": "aws"}
     contest.fronts = {name: [played(0.8, 10)]}
     found = target_tracking_content(contest, "ours")
     (calibrated,), (on_demand,) = found["calibrated"], found["on_demand"]
