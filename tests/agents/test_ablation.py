@@ -353,7 +353,8 @@ def test_the_command_trains_plays_and_writes_its_page(command: list[str], tmp_pa
         "hours",
     ]
     assert "runs left       1 of 1" in lines
-    assert "base seed 0: trained in" in lines[6]
+    assert lines[6].startswith("base: 1 seeds trained in ")
+    assert lines[6].endswith(" min and played (1 of 1 rows)")
     page = (tmp_path / "ablations.md").read_text()
     assert "| base | All of it. | 0." in page
     assert "1 runs (1 seeds a row, 256 decisions each)" in page
