@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from envs.action import MAX_SCALE, choices_of
+from envs.action import MAX_SCALE, choices_of, unit_price
 from envs.settings import TaskSettings
+from telemetry.compiled import Record, compiled
 
 
 class Hedge(BaseModel):
@@ -87,20 +88,54 @@ class SpotHedge:
 
     def act(self, readings: NDArray[np.void]) -> NDArray[np.int64]:
         """Return [B, 4] actions."""
-        hedge, count = self._hedge, len(self._task.candidates)
-        rows, current = np.arange(len(readings)), readings["spec"].astype(np.int64)
-        quiet_minutes = np.minimum(
-            readings["minutes_since_interruption"][:, :count], readings["minutes_since_launch_failure"][:, :count]
+        hedge = self._hedge
+        specs, spot_percent = np.empty((2, len(readings)), np.int64)
+        _hedged(
+            readings,
+            self._weight,
+            (self._spot, hedge.fallback_percent),
+            (hedge.fallback_minutes, hedge.avoid_minutes),
+            1.0 + hedge.avoid_share,
+            1.0 - self._task.rank_hysteresis,
+            specs,
+            spot_percent,
         )
-        troubled = quiet_minutes[rows, current] < hedge.fallback_minutes
-        spot = np.where(troubled, hedge.fallback_percent, self._spot)
-        share = spot[:, None] / 100.0
-        price = share * readings["candidate_spot_usd_per_hour"][:, :count]
-        price += (1.0 - share) * readings["candidate_on_demand_usd_per_hour"][:, :count]
-        price *= self._weight / readings["candidate_capacity_rps"][:, :count]
-        price[rows, current] *= 1.0 - self._task.rank_hysteresis
-        price[quiet_minutes < hedge.avoid_minutes] *= 1.0 + hedge.avoid_share
-        return _actions(price.argmin(axis=1), spot, self._position, readings, self._task)
+        return _actions(specs, spot_percent, self._position, readings, self._task)
+
+
+@compiled
+def _hedged(
+    readings: NDArray[np.void],
+    weight: NDArray[np.float64],
+    calm_and_fallback_percent: tuple[int, int],
+    fallback_and_avoid_minutes: tuple[int, int],
+    avoided_weight: float,
+    current_weight: float,
+    specs: NDArray[np.int64],
+    spot_percent: NDArray[np.int64],
+) -> None:
+    """Write the cheapest candidate of each reading, its price weighted, and the spot share it is bought with."""
+    calm, fallback = calm_and_fallback_percent
+    fallback_minutes, avoid_minutes = fallback_and_avoid_minutes
+    for index in range(len(readings)):
+        reading = readings[index]
+        current = int(reading.spec)
+        spot_percent[index] = fallback if _quiet_minutes(reading, current) < fallback_minutes else calm
+        least, specs[index] = np.inf, current
+        for spec in range(len(weight)):
+            price = unit_price(reading, spec, spot_percent[index] / 100.0) * weight[spec]
+            if spec == current:
+                price *= current_weight
+            if _quiet_minutes(reading, spec) < avoid_minutes:
+                price *= avoided_weight
+            if price < least:
+                least, specs[index] = price, spec
+
+
+@compiled
+def _quiet_minutes(reading: Record, spec: int) -> float:
+    """Return how long ago a candidate last was in trouble."""
+    return min(reading.minutes_since_interruption[spec], reading.minutes_since_launch_failure[spec])
 
 
 def _check_spot(task: TaskSettings, percent: int) -> None:
