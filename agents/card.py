@@ -1,5 +1,6 @@
 """The model card of a bundle: what it was trained on, how, how well it did, and what it cannot do."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,23 @@ def _start(advisor: str | None) -> str:
     return "from noise" if advisor is None else f"from the calibrated rule {advisor}, whose action it is shown"
 
 
-def model_card(settings: dict[str, Any], calibration: dict[str, str], validation: dict[str, Any], seed: int) -> str:
-    """Return ``card.md``.
+def _mean(runs: int) -> str:
+    return "" if runs == 1 else f" This policy is the mean of the {runs}, logit by logit."
+
+
+def model_card(settings: dict[str, Any], calibration: dict[str, str], validations: Mapping[int, dict[str, Any]]) -> str:
+    """Return ``card.md`` of a run's policy, or of the mean of several runs' policies.
 
     Args:
-        settings: The run's configuration as plain data.
+        settings: The configuration as plain data.
         calibration: One sentence per rule.
-        validation: Content of the run's ``validation.json``.
-        seed: Seed of the run.
+        validations: Content of each run's ``validation.json``, by seed; the first is the one training goes on from.
     """
-    source, ppo = settings["env"]["source"], settings["ppo"]
-    best = min(validation["history"], key=lambda item: item["total_over_reference"])
+    source, ppo, validation = settings["env"]["source"], settings["ppo"], next(iter(validations.values()))
+    best = {
+        seed: min(item["history"], key=lambda point: point["total_over_reference"])
+        for seed, item in validations.items()
+    }
     lines = [
         "# Model card",
         "",
@@ -58,9 +65,9 @@ def model_card(settings: dict[str, Any], calibration: dict[str, str], validation
         "",
         "## Training",
         "",
-        f"PPO (stable-baselines3), {ppo['n_timesteps']:,} decisions, seed {seed}, "
+        f"PPO (stable-baselines3), {ppo['n_timesteps']:,} decisions, seed {', '.join(map(str, best))}, "
         f"{_start(validation['advisor'])}. The snapshot that is best on validation worlds was kept (after "
-        f"{best['timesteps']:,} decisions).",
+        f"{', '.join(format(item['timesteps'], ',') for item in best.values())} decisions).{_mean(len(best))}",
         "",
         "## Validation",
         "",
@@ -69,7 +76,11 @@ def model_card(settings: dict[str, Any], calibration: dict[str, str], validation
         "",
         "| policy | total over reference |",
         "| --- | --- |",
-        f"| this policy ({100 * best['bad_fraction']:.2f} % bad minutes) | {best['total_over_reference']:.4f} |",
+    ]
+    lines += [
+        f"| {'this policy' if len(best) == 1 else f'seed {seed}'} ({100 * item['bad_fraction']:.2f} % bad minutes) | "
+        f"{item['total_over_reference']:.4f} |"
+        for seed, item in best.items()
     ]
     lines += [f"| {name} | {value:.4f} |" for name, value in sorted(validation["rules"].items(), key=lambda i: i[1])]
     lines += ["", "## Rules", ""]

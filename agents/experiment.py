@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from stable_baselines3 import PPO
@@ -278,23 +278,37 @@ def export_run(folder: Path, out: Path) -> float:
         ExportError: The exported policy differs from the trained one.
         BundleError: The bundle is too large.
     """
+    settings, book, validation, seed = _finished(folder)
+    return export_bundle(
+        load_model(folder / BEST_FILE, settings.ppo),
+        book.task(settings.env.task),
+        book,
+        out,
+        best_rule=validation["best_rule"],
+        advisor=validation["advisor"],
+        masks=settings.ppo.permitted,
+        card=run_card([folder]),
+        seeds=[seed],
+    )
+
+
+def run_card(folders: Sequence[Path]) -> str:
+    """Return the model card of a run, or of the mean of several runs of one training.
+
+    Raises:
+        FileNotFoundError: A folder holds no finished run.
+    """
+    settings, book, _, _ = _finished(folders[0])
+    validations = {seed: validation for _, _, validation, seed in map(_finished, folders)}
+    return model_card(settings.model_dump(mode="json"), book.calibration, validations)
+
+
+def _finished(folder: Path) -> tuple[TrainSettings, RuleBook, dict[str, Any], int]:
+    """Return a finished run's settings, rules, content of ``validation.json`` and seed."""
     for name in (CONFIG_FILE, RULES_NAME, BEST_FILE, VALIDATION_FILE):
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder / name} is missing: not a finished training run")
     settings = TrainSettings.model_validate_json((folder / CONFIG_FILE).read_text())
     validation = json.loads((folder / VALIDATION_FILE).read_text())
     record = json.loads((folder / RECORD_FILE).read_text())
-    book = load_rules(folder / RULES_NAME)
-    task = book.task(settings.env.task)
-    model = load_model(folder / BEST_FILE, settings.ppo)
-    return export_bundle(
-        model,
-        task,
-        book,
-        out,
-        best_rule=validation["best_rule"],
-        advisor=validation["advisor"],
-        masks=settings.ppo.permitted,
-        card=model_card(settings.model_dump(mode="json"), book.calibration, validation, int(record["seed"])),
-        seeds=[int(record["seed"])],
-    )
+    return settings, load_rules(folder / RULES_NAME), validation, int(record["seed"])

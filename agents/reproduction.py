@@ -1,12 +1,13 @@
-"""From one configuration to a shipped bundle and its report: several seeds trained, one chosen, all of them judged."""
+"""From one configuration to a shipped bundle and its report: seeds trained, one or their mean chosen, all judged."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from agents.averaging import average_bundles
 from agents.bundle import POLICY_FILE, Bundle, load_bundle
 from agents.evaluation.actions import play_counted
 from agents.evaluation.contest import Progress, name_best_rule
@@ -25,7 +26,7 @@ from agents.evaluation.worlds import (
     validation_worlds,
     worlds_for_test,
 )
-from agents.experiment import TrainSettings, export_run
+from agents.experiment import TrainSettings, export_run, run_card
 from agents.ground import GroundSettings
 from agents.rollout import bad_fraction, cost_ratio
 from agents.training_jobs import TrainingJob
@@ -34,6 +35,7 @@ from telemetry.provenance import write_bytes, write_json
 from telemetry.splits import data_folder
 
 BUNDLE_FOLDER: Final = "bundle"
+MEAN: Final = "mean"
 CHOICE_FILE: Final = "choice.json"
 LARGEST_PICTURE_BYTES: Final = 200_000
 _CAPTIONS: Final = {
@@ -64,11 +66,26 @@ def run_seed(job: TrainingJob) -> None:
     export_run(job.folder, bundle_of(job))
 
 
-def choose(bundles: Mapping[int, Bundle], validation: Worlds, out: Path) -> int:
-    """Return the seed whose policy costs least on validation worlds; all of them are written to ``choice.json``.
+def average(jobs: Sequence[TrainingJob], bundles: Mapping[int, Bundle], out: Path) -> Path:
+    """Write the bundle of the mean of the seeds' policies, unless it is there; return where it lies.
 
     Args:
-        bundles: By training seed, all of one task.
+        jobs: Finished runs, two or more.
+        bundles: What they exported, by seed.
+        out: Folder of the runs.
+    """
+    path = out / MEAN / BUNDLE_FOLDER
+    if not (path.is_dir() and load_bundle(path).manifest["seeds"] == list(bundles)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        average_bundles([bundle_of(job) for job in jobs], path, run_card([job.folder for job in jobs]))
+    return path
+
+
+def choose(bundles: Mapping[str, Bundle], validation: Worlds, out: Path) -> str:
+    """Return the name of the bundle whose policy costs least on validation worlds; all are written to ``choice.json``.
+
+    Args:
+        bundles: By name, all of one task.
         validation: The judge's validation worlds.
         out: Folder of the file; what is played is kept there too.
     """
@@ -76,22 +93,22 @@ def choose(bundles: Mapping[int, Bundle], validation: Worlds, out: Path) -> int:
     first = next(iter(bundles.values()))
     best_rule, rules = name_best_rule(first.rules, first.task, validation, desk)
     played = {
-        seed: as_played(
+        name: as_played(
             play_counted(item.policy(), validation, item.task, desk, str(item.manifest["files"][POLICY_FILE]))
         )
-        for seed, item in bundles.items()
+        for name, item in bundles.items()
     }
-    totals = {seed: cost_ratio(item) for seed, item in played.items()}
-    chosen = min(totals, key=lambda seed: totals[seed])
+    totals = {name: cost_ratio(item) for name, item in played.items()}
+    chosen = min(totals, key=lambda name: totals[name])
     content: Json = {
         "chosen": chosen,
-        "seeds": {
-            str(seed): {
-                "validation_total_over_reference": round(totals[seed], 6),
-                "bad_minutes_fraction": round(bad_fraction(played[seed]), 6),
-                "policy": bundles[seed].version,
+        "policies": {
+            name: {
+                "validation_total_over_reference": round(totals[name], 6),
+                "bad_minutes_fraction": round(bad_fraction(played[name]), 6),
+                "policy": bundles[name].version,
             }
-            for seed in bundles
+            for name in bundles
         },
         "best_rule": {"name": best_rule, "validation_total_over_reference": round(rules[best_rule], 6)},
     }
@@ -144,7 +161,7 @@ def judge(
 
     Args:
         bundle: The shipped one.
-        also: The other seeds.
+        also: The other seeds, or of a mean all of them.
         out: Folder of the report.
         markets: Markets per trace.
         planner: Also play the planner.

@@ -135,7 +135,7 @@ def _hedged(
 @compiled
 def _quiet_minutes(reading: Record, spec: int) -> float:
     """Return how long ago a candidate last was in trouble."""
-    return min(reading.minutes_since_interruption[spec], reading.minutes_since_launch_failure[spec])
+    return float(min(reading.minutes_since_interruption[spec], reading.minutes_since_launch_failure[spec]))
 
 
 def _check_spot(task: TaskSettings, percent: int) -> None:

@@ -6,17 +6,20 @@ import torch
 from onnx import numpy_helper
 from stable_baselines3 import PPO
 
-_PREFIX = "policy."
+_PREFIXES = ("0/", "policy.")
+"""Of weights' names: of the first policy of a mean (``agents.averaging``), and of any."""
 
 
 def load_weights(model: PPO, policy_onnx: bytes) -> None:
     """Give a model the weights of an exported policy, value function included; its exploration stays its own.
 
+    Of a mean of policies they are the first one's.
+
     Raises:
         ValueError: The exported policy lacks a weight of the model, or has it in another shape; names it.
     """
     graph = onnx.load_from_string(policy_onnx).graph
-    stored = {item.name.removeprefix(_PREFIX): item for item in graph.initializer}
+    stored = {item.name.removeprefix(_PREFIXES[0]).removeprefix(_PREFIXES[1]): item for item in graph.initializer}
     for name, parameter in model.policy.named_parameters():
         if name not in stored:
             raise ValueError(

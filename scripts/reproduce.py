@@ -1,4 +1,4 @@
-"""Reproduce the shipped agent: train several seeds, ship the one that is best on validation, judge all of them."""
+"""Reproduce the shipped agent: train several seeds, ship the best on validation of them and their mean, judge all."""
 
 import os
 import time
@@ -30,10 +30,11 @@ def reproduce(
 ) -> None:
     """Do it all; run again, it goes on where it was stopped. Without the traces, exit 1 and no test split."""
     with clear_errors("reproduce"):
+        from agents.bundle import load_bundle
         from agents.experiment import TrainSettings
         from agents.page_parts import check_part
         from agents.processes import interrupt_on_termination
-        from agents.reproduction import bundle_of, choose, judges_validation, missing_test_traces, seed_jobs, ship
+        from agents.reproduction import MEAN, choose, judges_validation, missing_test_traces, seed_jobs, ship
         from telemetry.splits import data_folder
 
         interrupt_on_termination()
@@ -49,15 +50,17 @@ def reproduce(
             check_part(page, _PART)
         runs = seed_jobs(settings, out, seeds)
         _train(runs, jobs)
-        bundles = _load(runs)
-        _say("playing every seed on validation worlds")
-        chosen = choose(bundles, judges_validation(bundles[0].task), out)
-        ship(bundle_of(runs[chosen]), bundle_out)
-        typer.echo(f"{bundle_out}: seed {chosen}, the cheapest of {len(bundles)} on validation ({out / 'choice.json'})")
+        paths = _bundles(runs, out)
+        bundles = {name: load_bundle(path) for name, path in paths.items()}
+        _say("playing every policy on validation worlds")
+        chosen = choose(bundles, judges_validation(next(iter(bundles.values())).task), out)
+        ship(paths[chosen], bundle_out)
+        typer.echo(f"{bundle_out}: {chosen}, the cheapest of {len(bundles)} on validation ({out / 'choice.json'})")
         if missing:
             _say(f"not judged: the test split needs {', '.join(missing)} in {folder}")
             raise typer.Exit(1)
-        _judge(runs, bundles, chosen, out / "report", page, markets=markets, planner=planner)
+        also = {path: bundles[name] for name, path in paths.items() if name not in (chosen, MEAN)}
+        _judge(runs, paths[chosen], also, out / "report", page, markets=markets, planner=planner)
 
 
 def _say(line: str) -> None:
@@ -90,17 +93,21 @@ def _train(runs: list[Any], jobs: int) -> None:
         raise typer.Exit(1)
 
 
-def _load(runs: list[Any]) -> dict[int, Any]:
+def _bundles(runs: list[Any], out: Path) -> dict[str, Path]:
+    """Return where the bundle of each seed lies, by name, and of several that of their mean."""
     from agents.bundle import load_bundle
-    from agents.reproduction import bundle_of
+    from agents.reproduction import MEAN, average, bundle_of
 
-    return {run.seed: load_bundle(bundle_of(run)) for run in runs}
+    paths = {f"seed {run.seed}": bundle_of(run) for run in runs}
+    if len(runs) > 1:
+        paths[MEAN] = average(runs, {run.seed: load_bundle(bundle_of(run)) for run in runs}, out)
+    return paths
 
 
 def _judge(
     runs: list[Any],
-    bundles: dict[int, Any],
-    chosen: int,
+    shipped: Path,
+    also: dict[Path, Any],
     report: Path,
     page: Path,
     *,
@@ -110,13 +117,11 @@ def _judge(
     """Compare on the test split and rewrite the page's part."""
     from agents.evaluation.results import agent_section
     from agents.page_parts import rewrite_part
-    from agents.reproduction import bundle_of, copy_pictures, judge
+    from agents.reproduction import copy_pictures, judge
     from telemetry.provenance import write_record
 
     began = time.monotonic()
-    paths = {run.seed: bundle_of(run) for run in runs}
-    also = {path: bundles[seed] for seed, path in paths.items() if seed != chosen}
-    content = judge(paths[chosen], also, report, markets=markets, planner=planner, say=lambda line: _say(line))
+    content = judge(shipped, also, report, markets=markets, planner=planner, say=lambda line: _say(line))
     if content["partial"]:
         raise KeyboardInterrupt
     write_record(report, config=runs[0].settings.model_dump(mode="json"), seed=None)

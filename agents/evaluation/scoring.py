@@ -1,6 +1,6 @@
 """From worlds and policies to a folder with report, pictures and page."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -65,40 +65,46 @@ def bundle_lineup(bundle: Bundle, also: Mapping[Path, Bundle] | None = None) -> 
     """Return a bundle's rules and its policy, and the policies of further runs of the same training.
 
     Args:
-        bundle: The shipped one.
-        also: Bundles of other training seeds, by path; their policies are named ``ppo seed N``.
+        bundle: The shipped one: a run, or the mean of several.
+        also: Bundles of other training seeds, or those of a mean's own, by path; their policies are named
+            ``ppo seed N``.
 
     Raises:
-        BundleError: A further bundle is of another task, rules or advisor, or its seed is not a single new one.
+        BundleError: A further bundle is of another task, rules or advisor, its seed is not a single new one, or not one
+            of the mean's.
     """
-    bundles, seeds = {SHIPPED: bundle}, list(bundle.manifest["seeds"])
+    shipped_seeds: list[int] = list(bundle.manifest["seeds"])
+    is_mean = len(shipped_seeds) > 1
+    runs = {} if is_mean else {SHIPPED: shipped_seeds[0]}
+    bundles = {SHIPPED: bundle}
     for path, other in (also or {}).items():
-        seed = _seed_beside(bundle, path, other, seeds)
-        bundles[f"{SHIPPED} seed {seed}"] = other
-        seeds.append(seed)
+        seed = _seed_beside(bundle, path, other, list(runs.values()))
+        name = f"{SHIPPED} seed {seed}"
+        bundles[name], runs[name] = other, seed
     return Lineup(
         bundle.rules,
         bundle.task,
         {name: item.policy() for name, item in bundles.items()},
         SHIPPED,
         {name: str(item.manifest["files"][POLICY_FILE]) for name, item in bundles.items()},
-        seeds,
-        runs=dict(zip(bundles, seeds, strict=True)) if also else {},
+        list(runs.values()) or shipped_seeds,
+        runs=runs if also else {},
         makers={name: item.policy for name, item in bundles.items()},
     )
 
 
-def _seed_beside(shipped: Bundle, path: Path, other: Bundle, seeds: list[int]) -> int:
+def _seed_beside(shipped: Bundle, path: Path, other: Bundle, seeds: Sequence[int]) -> int:
     """Return the training seed of a further bundle once it is known to belong beside the others."""
     for part in ("task", "rules", "advisor"):
         if getattr(other, part) != getattr(shipped, part):
             raise BundleError(f"{path}: its {part} differs from the shipped bundle's; expected a run of the same one")
-    own = other.manifest["seeds"]
-    for bundle, where in ((shipped, "the shipped bundle"), (other, str(path))):
-        if len(bundle.manifest["seeds"]) != 1:
-            raise BundleError(f"{where}: seeds are {bundle.manifest['seeds']}; expected one training seed")
+    own, whole = other.manifest["seeds"], shipped.manifest["seeds"]
+    if len(own) != 1:
+        raise BundleError(f"{path}: seeds are {own}; expected one training seed")
     if own[0] in seeds:
         raise BundleError(f"{path}: training seed {own[0]} takes part already; expected another one")
+    if len(whole) > 1 and own[0] not in whole:
+        raise BundleError(f"{path}: training seed {own[0]} is none of the shipped mean's {whole}")
     return int(own[0])
 
 

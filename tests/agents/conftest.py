@@ -1,14 +1,20 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from stable_baselines3 import PPO
 from torch_export import exporting
 
-from agents.experiment import TrainSettings, export_run, run_training
-from agents.ppo import PPOSettings
+from agents.averaging import average_bundles
+from agents.experiment import BEST_FILE, TrainSettings, export_run, run_training
+from agents.ppo import PPOSettings, save_model
 from agents.rules import RuleBook, load_rules
 from envs.settings import EnvSettings, TaskSettings, WorldSource
 from envs.worlds import make_bank
 from simulators.bank import Bank
+from telemetry.provenance import RECORD_FILE, write_json
 
 SOURCE = WorldSource(patterns=("bursty", "diurnal"), days=2, scenarios_per_source=1, markets=2, mean_instances=6)
 
@@ -60,4 +66,35 @@ def bundle_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     with exporting():
         export_run(run_folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_run_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another seed of the same training, which asks for more instances than the first."""
+    folder = tmp_path_factory.mktemp("other_runs") / "run"
+    shutil.copytree(run_folder, folder)
+    model = PPO.load(folder / BEST_FILE, device="cpu")
+    with torch.no_grad():
+        model.policy.action_net.linear.bias[0] += 2.0
+    save_model(model, folder / BEST_FILE)
+    record = json.loads((folder / RECORD_FILE).read_text())
+    write_json(folder / RECORD_FILE, record | {"seed": 8})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_folder(other_run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of that run."""
+    folder = tmp_path_factory.mktemp("other_bundles") / "bundle"
+    with exporting():
+        export_run(other_run_folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mean_folder(bundle_folder: Path, other_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mean of the two bundles."""
+    folder = tmp_path_factory.mktemp("means") / "bundle"
+    average_bundles([bundle_folder, other_folder], folder, "# A mean\n")
     return folder

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from report_example import BEST, LEARNED, TRACES, full_content
-from stable_baselines3 import PPO
-from torch_export import exporting
 
 from agents.bundle import Bundle, BundleError, load_bundle
 from agents.evaluation.audit import check_report
@@ -23,15 +20,14 @@ from agents.evaluation.page import render_page
 from agents.evaluation.results import agent_section
 from agents.evaluation.scoring import bundle_lineup, score
 from agents.evaluation.worlds import Worlds, make_worlds
-from agents.experiment import BEST_FILE, TrainSettings, export_run
+from agents.experiment import TrainSettings
 from agents.page_parts import check_part, rewrite_part
-from agents.ppo import save_model
 from agents.reproduction import CHOICE_FILE, bundle_of, choose, copy_pictures, missing_test_traces, seed_jobs, ship
 from agents.rollout import cost_ratio, play
 from envs.settings import TaskSettings
 from simulators.physics import reference_rps_per_instance
 from simulators.scenario import generate
-from telemetry.provenance import RECORD_FILE, write_json
+from telemetry.provenance import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,22 +40,6 @@ def report() -> dict:
     for row in content["per_trace"].values():
         row["tight_bound"] = 1.05 * row["bound"]
     return content
-
-
-@pytest.fixture(scope="module")
-def other_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of another seed of the same training, which asks for more instances than the first."""
-    folder = tmp_path_factory.mktemp("others")
-    shutil.copytree(run_folder, folder / "run")
-    model = PPO.load(folder / "run" / BEST_FILE, device="cpu")
-    with torch.no_grad():
-        model.policy.action_net.linear.bias[0] += 2.0
-    save_model(model, folder / "run" / BEST_FILE)
-    record = json.loads((folder / "run" / RECORD_FILE).read_text())
-    write_json(folder / "run" / RECORD_FILE, record | {"seed": 8})
-    with exporting():
-        export_run(folder / "run", folder / "bundle")
-    return folder / "bundle"
 
 
 def worlds_of(task: TaskSettings, seed: int, markets: int = 2) -> Worlds:
@@ -108,21 +88,35 @@ def test_the_command_refuses_a_seed_twice_by_one_line(bundle_folder: Path, tmp_p
     assert not out.exists()
 
 
-def test_the_seed_that_is_cheapest_on_validation_is_chosen(
+def test_the_seeds_of_a_mean_stand_beside_it(bundle_folder: Path, other_folder: Path, mean_folder: Path) -> None:
+    mean, paths = load_bundle(mean_folder), (bundle_folder, other_folder)
+    lineup = bundle_lineup(mean, {path: load_bundle(path) for path in paths})
+    assert list(lineup.learned) == ["ppo", "ppo seed 3", "ppo seed 8"]
+    assert lineup.seeds == [3, 8]
+    assert lineup.runs == {"ppo seed 3": 3, "ppo seed 8": 8}
+    assert bundle_lineup(mean).seeds == [3, 8]
+    stranger = replace(load_bundle(other_folder), manifest={**load_bundle(other_folder).manifest, "seeds": [9]})
+    with pytest.raises(BundleError, match=r"training seed 9 is none of the shipped mean's \[3, 8\]"):
+        bundle_lineup(mean, {other_folder: stranger})
+    with pytest.raises(BundleError, match=r"seeds are \[3, 8\]; expected one training seed"):
+        bundle_lineup(load_bundle(bundle_folder), {mean_folder: mean})
+
+
+def test_the_policy_that_is_cheapest_on_validation_is_chosen(
     bundle_folder: Path, other_folder: Path, task: TaskSettings, tmp_path: Path
 ) -> None:
-    bundles = {3: load_bundle(bundle_folder), 8: load_bundle(other_folder)}
+    bundles = {"seed 3": load_bundle(bundle_folder), "seed 8": load_bundle(other_folder)}
     validation = worlds_of(task, 1_000_000)
     by_hand = {
-        seed: cost_ratio(play(item.policy(), validation.bank, task, validation.windows))
-        for seed, item in bundles.items()
+        name: cost_ratio(play(item.policy(), validation.bank, task, validation.windows))
+        for name, item in bundles.items()
     }
-    assert by_hand[3] != by_hand[8]
+    assert by_hand["seed 3"] != by_hand["seed 8"]
     chosen = choose(bundles, validation, tmp_path)
     assert by_hand[chosen] == min(by_hand.values())
     content = json.loads((tmp_path / CHOICE_FILE).read_text())
     assert content["chosen"] == chosen
-    found = {int(seed): row["validation_total_over_reference"] for seed, row in content["seeds"].items()}
+    found = {name: row["validation_total_over_reference"] for name, row in content["policies"].items()}
     assert found == pytest.approx(by_hand, abs=1e-6)
     kept = sorted((tmp_path / "played").iterdir())
     assert choose(bundles, validation, tmp_path) == chosen
@@ -329,8 +323,10 @@ def test_without_traces_the_command_trains_and_ships_and_says_what_it_left_out(
     assert "worldcup98_1min" in done.stderr
     assert "the test split will not be played" in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("reproduce: not judged: the test split needs ")
-    chosen = json.loads((out / CHOICE_FILE).read_text())["chosen"]
-    assert load_bundle(shipped).manifest["seeds"] == [chosen]
+    content = json.loads((out / CHOICE_FILE).read_text())
+    assert list(content["policies"]) == ["seed 0", "seed 1", "mean"]
+    assert load_bundle(shipped).version == content["policies"][content["chosen"]]["policy"]
+    assert load_bundle(out / "mean" / "bundle").manifest["seeds"] == [0, 1]
     assert sorted(line.split(":")[0] for line in done.stdout.splitlines() if "trained in" in line) == [
         "seed 0",
         "seed 1",

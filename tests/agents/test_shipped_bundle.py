@@ -63,6 +63,6 @@ def test_it_costs_less_than_its_rule_on_worlds_of_the_test_seeds(bundle: Bundle)
     assert ours.totals["type_changes"].sum() / days <= 2.0
 
 
-def test_its_manifest_names_one_seed(bundle: Bundle) -> None:
-    assert len(bundle.manifest["seeds"]) == 1
+def test_it_is_the_mean_of_all_seeds_or_one_of_them(bundle: Bundle) -> None:
+    assert bundle.manifest["seeds"] in (list(range(5)), *([seed] for seed in range(5)))
     assert json.loads((DEFAULT_BUNDLE / "spec.json").read_text())["advisor"] == bundle.advisor == "spot-hedge"

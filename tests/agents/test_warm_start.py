@@ -7,6 +7,7 @@ import torch
 from stable_baselines3 import PPO
 from torch_export import exporting
 
+from agents.averaging import mean_policy
 from agents.export import export_policy
 from agents.ppo import PPOSettings, make_model
 from agents.rules import RuleBook
@@ -43,6 +44,18 @@ def test_every_weight_is_the_exported_one(
     for name, value in model.policy.named_parameters():
         assert torch.equal(value, expected[name]), name
     assert torch.equal(model.policy.action_net.scale_sigma, sigma)  # type: ignore[union-attr, arg-type]
+
+
+def test_training_goes_on_from_the_first_of_a_mean(
+    settings: EnvSettings, tiny_ppo: PPOSettings, bank: Bank, book: RuleBook, policy_onnx: bytes, tmp_path: Path
+) -> None:
+    expected = torch.load(tmp_path / "weights.pt")
+    other, model = (model_of(settings, tiny_ppo, bank, book, seed=seed) for seed in (2, 3))
+    with exporting():
+        export_policy(other, "schema", tmp_path / "other.onnx")
+    load_weights(model, mean_policy([policy_onnx, (tmp_path / "other.onnx").read_bytes()]))
+    for name, value in model.policy.named_parameters():
+        assert torch.equal(value, expected[name]), name
 
 
 def test_another_network_is_refused_by_name(
