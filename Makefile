@@ -8,7 +8,7 @@ DEMO := runs/demo
 
 help:
 	@echo "make demo [TRACE=file]  install, then calibrate, train, compare, export and ask the service (runs/demo/)"
-	@echo "make reproduce          train five seeds, ship the best on validation, judge all of them (runs/reproduce/; hours)"
+	@echo "make reproduce          train five seeds, ship the best of them and their mean, judge all (runs/reproduce/; hours)"
 	@echo "make test               install what tests need, run them all"
 	@echo "make check              formatting, types, layers and the quick tests"
 	@echo "make bench              measure speed (benchmarks/)"
