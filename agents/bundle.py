@@ -2,7 +2,7 @@
 
 | file | holds |
 | --- | --- |
-| policy.onnx | the policy: ``observation`` [B, F] float32 in, ``logits`` [B, sum of choices] and ``value`` [B] out |
+| policy.onnx | ``observation`` [B, F] float32 in; ``logits`` [B, choices] and ``value`` [B] out, a mean's the first's |
 | rules.json | the calibrated rules, in the order of the menu |
 | forecaster.npz | weights of the demand forecaster that the policy was trained with |
 | forecaster.json, detector.json | settings of the demand forecaster and the anomaly detector |
