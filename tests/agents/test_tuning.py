@@ -183,7 +183,7 @@ def test_an_interrupted_study_goes_on_to_exactly_the_trials_asked_for(
             started.send_signal(signal.SIGINT)
             break
         time.sleep(0.05)
-    _, errors = started.communicate(timeout=60)
+    _, errors = started.communicate(timeout=300)
     assert started.returncode == 1
     assert errors == "tune: interrupted\n"
     assert not (out / "running").exists()
