@@ -143,6 +143,6 @@ def export_runs(folders: Sequence[Path], out: Path) -> float:
     if len(folders) == 1:
         return export_run(folders[0], out)
     with TemporaryDirectory() as place:
-        paths = [Path(place) / str(number) for number in range(len(folders))]
+        paths = [Path(place) / f"{number}-{folder.name}" for number, folder in enumerate(folders)]
         exported = [export_run(folder, path) for folder, path in zip(folders, paths, strict=True)]
         return max(*exported, average_bundles(paths, out, run_card(folders)))
