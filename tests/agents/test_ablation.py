@@ -277,7 +277,9 @@ def test_the_table_has_means_ranges_and_paired_differences() -> None:
     rows = load_rows([SHIPPED], ["base", "white-noise", "native-only"])
     lines = table(rows, found_by_hand()).splitlines()
     assert len(lines) == 5
-    assert lines[2].startswith("| base | The agent as it is shipped. | 0.5100 (0.5000 to 0.5200) | 0.6100 (")
+    assert lines[2].startswith(
+        "| base | The shipped configuration, seed by seed. | 0.5100 (0.5000 to 0.5200) | 0.6100 ("
+    )
     interval = ttest_rel([0.53, 0.56, 0.52], [0.50, 0.52, 0.51]).confidence_interval()
     assert f"| +0.0267 ({interval.low:+.4f} to {interval.high:+.4f}) |" in lines[3]
     assert "| 0.20 % (0.20 to 0.20) | 41.0 (40.0 to 42.0) | 1.0 (1.0 to 1.0) | 3 |" in lines[3]
