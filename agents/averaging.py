@@ -15,15 +15,14 @@ import numpy as np
 import onnx
 from onnx.utils import Extractor
 
-from agents.bundle import CARD_FILE, POLICY_FILE, Bundle, BundleError, LearnedPolicy, load_bundle, write_manifest
+from agents.bundle import CARD_FILE, POLICY_FILE, Bundle, BundleError, LearnedPolicy, differing_part, load_bundle
 from agents.experiment import export_run, run_card
-from agents.export import PARITY_OBSERVATIONS, TOLERANCE, ExportError
+from agents.export import building_bundle, logits_difference, observations_everywhere
 from telemetry.provenance import write_bytes, write_text
 
 _INPUT: Final = "observation"
 _OUTPUT: Final = "logits"
 _KEPT: Final = ("", _INPUT, "value")
-_SAME: Final = ("task", "rules", "advisor")
 
 
 def mean_policy(policies: Sequence[bytes]) -> bytes:
@@ -85,15 +84,11 @@ def check_mean(merged: bytes, members: Sequence[Bundle], seed: int = 0) -> float
     Raises:
         ExportError: That is more than 1e-4.
     """
-    first, rng = members[0], np.random.default_rng(seed)
-    space = first.codec().space
-    observations = rng.uniform(space.low, space.high, (PARITY_OBSERVATIONS, *space.shape)).astype(np.float32)
+    first = members[0]
+    observations = observations_everywhere(first.codec().space, seed)
     found = LearnedPolicy(merged, first.task, first.codec()).logits(observations)
-    expected = np.mean([member.policy().logits(observations) for member in members], axis=0, dtype=np.float64)
-    difference = float((np.abs(found - expected) / np.maximum(1.0, np.abs(expected))).max())
-    if not difference <= TOLERANCE:
-        raise ExportError(f"logits differ from the members' mean by {difference:.2e} (at most {TOLERANCE})")
-    return difference
+    expected = np.stack([member.policy().logits(observations) for member in members]).mean(axis=0, dtype=np.float64)
+    return logits_difference(found, expected, "logits differ from the members' mean")
 
 
 def average_bundles(paths: Sequence[Path], out: Path, card: str) -> float:
@@ -111,9 +106,9 @@ def average_bundles(paths: Sequence[Path], out: Path, card: str) -> float:
     """
     members = [load_bundle(path) for path in paths]
     for path, member in zip(paths, members, strict=True):
-        for part in _SAME:
-            if getattr(member, part) != getattr(members[0], part):
-                raise BundleError(f"{path}: its {part} differs from that of {paths[0]}; expected runs of one training")
+        part = differing_part(members[0], member)
+        if part is not None:
+            raise BundleError(f"{path}: its {part} differs from that of {paths[0]}; expected runs of one training")
         if member.spec["masks"] != members[0].spec["masks"]:
             raise BundleError(f"{path}: its masks differ from those of {paths[0]}; expected runs of one training")
     seeds = [seed for member in members for seed in member.manifest["seeds"]]
@@ -121,14 +116,10 @@ def average_bundles(paths: Sequence[Path], out: Path, card: str) -> float:
         raise BundleError(f"the training seeds are {seeds}; expected each once")
     merged = mean_policy([member.policy_onnx for member in members])
     difference = check_mean(merged, members)
-    building = out.with_name(out.name + ".part")
-    shutil.rmtree(building, ignore_errors=True)
-    shutil.copytree(paths[0], building)
-    write_bytes(building / POLICY_FILE, merged)
-    write_text(building / CARD_FILE, card)
-    write_manifest(building, seeds=seeds)
-    shutil.rmtree(out, ignore_errors=True)
-    building.replace(out)
+    with building_bundle(out, seeds) as building:
+        shutil.copytree(paths[0], building, dirs_exist_ok=True)
+        write_bytes(building / POLICY_FILE, merged)
+        write_text(building / CARD_FILE, card)
     return difference
 
 

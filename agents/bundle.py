@@ -270,6 +270,12 @@ def _load(path: Path, files: dict[str, bytes]) -> Bundle:
     )
 
 
+def differing_part(one: Bundle, other: Bundle) -> str | None:
+    """Return the first of task, rules and advisor in which two bundles differ; None for runs of one training."""
+    parts = ("task", "rules", "advisor")
+    return next((part for part in parts if getattr(one, part) != getattr(other, part)), None)
+
+
 class LearnedPolicy:
     """The exported policy, run by ONNX Runtime on one thread.
 

@@ -287,19 +287,20 @@ def export_run(folder: Path, out: Path) -> float:
         best_rule=validation["best_rule"],
         advisor=validation["advisor"],
         masks=settings.ppo.permitted,
-        card=run_card([folder]),
+        card=model_card(settings.model_dump(mode="json"), book.calibration, {seed: validation}),
         seeds=[seed],
     )
 
 
 def run_card(folders: Sequence[Path]) -> str:
-    """Return the model card of a run, or of the mean of several runs of one training.
+    """Return the model card of the mean of several runs of one training.
 
     Raises:
         FileNotFoundError: A folder holds no finished run.
     """
-    settings, book, _, _ = _finished(folders[0])
-    validations = {seed: validation for _, _, validation, seed in map(_finished, folders)}
+    runs = [_finished(folder) for folder in folders]
+    settings, book, _, _ = runs[0]
+    validations = {seed: validation for _, _, validation, seed in runs}
     return model_card(settings.model_dump(mode="json"), book.calibration, validations)
 
 

@@ -3,8 +3,10 @@
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -93,6 +95,24 @@ def export_policy(model: PPO, schema: str, path: Path) -> None:
     onnx.save(proto, path)
 
 
+def observations_everywhere(space: Box, seed: int) -> NDArray[np.float32]:
+    """Return observations drawn from all over a space, [PARITY_OBSERVATIONS, F]."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(space.low, space.high, (PARITY_OBSERVATIONS, *space.shape)).astype(np.float32)
+
+
+def logits_difference(found: NDArray[Any], expected: NDArray[Any], complaint: str) -> float:
+    """Return the largest difference of two logits, as a share of the expected one where that is beyond 1.
+
+    Raises:
+        ExportError: That is more than 1e-4; begins with the complaint.
+    """
+    difference = float((np.abs(found - expected) / np.maximum(1.0, np.abs(expected))).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{complaint} by {difference:.2e} (at most {TOLERANCE})")
+    return difference
+
+
 def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int = 0) -> float:
     """Compare exported and trained logits and actions on observations from all over the space.
 
@@ -103,16 +123,12 @@ def check_parity(model: PPO, policy_onnx: bytes, task: TaskSettings, seed: int =
     Raises:
         ExportError: That is more than 1e-4, or an action differs.
     """
-    rng = np.random.default_rng(seed)
-    space = cast(Box, model.observation_space)
-    observations = rng.uniform(space.low, space.high, (PARITY_OBSERVATIONS, *space.shape)).astype(np.float32)
+    observations = observations_everywhere(cast(Box, model.observation_space), seed)
     exported = LearnedPolicy(policy_onnx, task, ObservationCodec(task))
     found = exported.logits(observations)
     with torch.no_grad():
         trained = _Exported(model).eval()(torch.as_tensor(observations))[0].numpy()
-    difference = float((np.abs(found - trained) / np.maximum(1.0, np.abs(trained))).max())
-    if not difference <= TOLERANCE:
-        raise ExportError(f"exported logits differ from the trained ones by {difference:.2e} (at most {TOLERANCE})")
+    difference = logits_difference(found, trained, "exported logits differ from the trained ones")
     actions = most_probable(model, observations)
     ours: NDArray[np.int64] = np.stack([part.argmax(axis=1) for part in exported.parts(found)], axis=1)
     ties = _near_ties(found, action_space(task).nvec)
@@ -133,6 +149,22 @@ def _near_ties(logits: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray
         ],
         axis=1,
     )
+
+
+@contextmanager
+def building_bundle(out: Path, seeds: list[int]) -> Iterator[Path]:
+    """Give an empty folder for the files of a bundle; with its manifest it takes ``out``'s place at the end.
+
+    Raises:
+        BundleError: A file is missing, or the bundle is too large; ``out`` stays as it was.
+    """
+    building = out.with_name(out.name + ".part")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    yield building
+    write_manifest(building, seeds=seeds)
+    shutil.rmtree(out, ignore_errors=True)
+    building.replace(out)
 
 
 def export_bundle(
@@ -160,18 +192,13 @@ def export_bundle(
             f"the policy was trained on observations of shape {model.observation_space.shape}, {single} numbers a "
             "decision: stacked observations cannot be exported, because a request to the service brings one reading"
         )
-    building = out.with_name(out.name + ".part")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    export_policy(model, advised_schema(task, advisor), building / POLICY_FILE)
-    difference = check_parity(model, (building / POLICY_FILE).read_bytes(), task)
-    save_rules(book, building / RULES_NAME)
-    write_json(building / SPEC_FILE, spec_content(task, best_rule=best_rule, advisor=advisor, masks=masks))
-    write_json(building / FORECASTER_FILE, forecaster_content())
-    write_json(building / DETECTOR_FILE, detector_content())
-    shutil.copyfile(WEIGHTS / DEMAND_FILE, building / WEIGHTS_FILE)
-    write_text(building / CARD_FILE, card)
-    write_manifest(building, seeds=seeds)
-    shutil.rmtree(out, ignore_errors=True)
-    building.replace(out)
+    with building_bundle(out, seeds) as building:
+        export_policy(model, advised_schema(task, advisor), building / POLICY_FILE)
+        difference = check_parity(model, (building / POLICY_FILE).read_bytes(), task)
+        save_rules(book, building / RULES_NAME)
+        write_json(building / SPEC_FILE, spec_content(task, best_rule=best_rule, advisor=advisor, masks=masks))
+        write_json(building / FORECASTER_FILE, forecaster_content())
+        write_json(building / DETECTOR_FILE, detector_content())
+        shutil.copyfile(WEIGHTS / DEMAND_FILE, building / WEIGHTS_FILE)
+        write_text(building / CARD_FILE, card)
     return difference

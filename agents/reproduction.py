@@ -66,18 +66,15 @@ def run_seed(job: TrainingJob) -> None:
     export_run(job.folder, bundle_of(job))
 
 
-def average(jobs: Sequence[TrainingJob], bundles: Mapping[int, Bundle], out: Path) -> Path:
-    """Write the bundle of the mean of the seeds' policies, unless it is there; return where it lies.
+def average(jobs: Sequence[TrainingJob], out: Path) -> Path:
+    """Write the bundle of the mean of the seeds' policies; return where it lies.
 
     Args:
-        jobs: Finished runs, two or more.
-        bundles: What they exported, by seed.
+        jobs: Finished and exported runs.
         out: Folder of the runs.
     """
     path = out / MEAN / BUNDLE_FOLDER
-    if not (path.is_dir() and load_bundle(path).manifest["seeds"] == list(bundles)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        average_bundles([bundle_of(job) for job in jobs], path, run_card([job.folder for job in jobs]))
+    average_bundles([bundle_of(job) for job in jobs], path, run_card([job.folder for job in jobs]))
     return path
 
 

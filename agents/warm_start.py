@@ -1,13 +1,15 @@
 """Training that goes on from a bundle: the weights of its ONNX policy in a new model."""
 
+import re
+
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from stable_baselines3 import PPO
 
-_PREFIXES = ("0/", "policy.")
-"""Of weights' names: of the first policy of a mean (``agents.averaging``), and of any."""
+_PREFIX = re.compile(r"^(0/)?policy\.")
+"""Of weights' names, with the mark of the first policy of a mean (``agents.averaging``)."""
 
 
 def load_weights(model: PPO, policy_onnx: bytes) -> None:
@@ -19,7 +21,7 @@ def load_weights(model: PPO, policy_onnx: bytes) -> None:
         ValueError: The exported policy lacks a weight of the model, or has it in another shape; names it.
     """
     graph = onnx.load_from_string(policy_onnx).graph
-    stored = {item.name.removeprefix(_PREFIXES[0]).removeprefix(_PREFIXES[1]): item for item in graph.initializer}
+    stored = {_PREFIX.sub("", item.name): item for item in graph.initializer}
     for name, parameter in model.policy.named_parameters():
         if name not in stored:
             raise ValueError(

@@ -95,12 +95,11 @@ def _train(runs: list[Any], jobs: int) -> None:
 
 def _bundles(runs: list[Any], out: Path) -> dict[str, Path]:
     """Return where the bundle of each seed lies, by name, and of several that of their mean."""
-    from agents.bundle import load_bundle
     from agents.reproduction import MEAN, average, bundle_of
 
     paths = {f"seed {run.seed}": bundle_of(run) for run in runs}
     if len(runs) > 1:
-        paths[MEAN] = average(runs, {run.seed: load_bundle(bundle_of(run)) for run in runs}, out)
+        paths[MEAN] = average(runs, out)
     return paths
 
 

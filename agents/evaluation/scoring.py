@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agents.bundle import POLICY_FILE, Bundle, BundleError
+from agents.bundle import POLICY_FILE, Bundle, BundleError, differing_part
 from agents.evaluation.cadence import cadence_and_adherence
 from agents.evaluation.causality import check_policy_causality, check_scenarios
 from agents.evaluation.conduct import check_calibrated_on
@@ -95,9 +95,9 @@ def bundle_lineup(bundle: Bundle, also: Mapping[Path, Bundle] | None = None) -> 
 
 def _seed_beside(shipped: Bundle, path: Path, other: Bundle, seeds: Sequence[int]) -> int:
     """Return the training seed of a further bundle once it is known to belong beside the others."""
-    for part in ("task", "rules", "advisor"):
-        if getattr(other, part) != getattr(shipped, part):
-            raise BundleError(f"{path}: its {part} differs from the shipped bundle's; expected a run of the same one")
+    part = differing_part(shipped, other)
+    if part is not None:
+        raise BundleError(f"{path}: its {part} differs from the shipped bundle's; expected a run of the same one")
     own, whole = other.manifest["seeds"], shipped.manifest["seeds"]
     if len(own) != 1:
         raise BundleError(f"{path}: seeds are {own}; expected one training seed")

@@ -1,15 +1,14 @@
 """The learned policy against what most operators run: target tracking, calibrated, and the same all on demand."""
 
-from typing import Any, Final
+from typing import Final
 
 from agents.evaluation.actions import constant_name
 from agents.evaluation.contest import Contest
 from agents.evaluation.figures import bill_at_equal_bad_minutes
 from agents.evaluation.statistics import PairedTotals
-from agents.evaluation.summaries import estimate_content, row_content
+from agents.evaluation.summaries import Json, estimate_content, row_content
 from agents.evaluation.waterfall import waterfall_content
 
-Json = dict[str, Any]
 TARGET_TRACKING: Final = "target-tracking"
 
 
